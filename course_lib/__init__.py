@@ -1,0 +1,2 @@
+"""Linear-time models for Transformers: the library behind the notebooks."""
+

@@ -1,0 +1,150 @@
+"""What attention costs, as formulas: FLOPs, bytes, and the lengths at which one model overtakes the other.
+
+Letters: B sequences of T tokens, H heads (H_kv key–value heads) of K key and V value channels, chunks of C
+tokens, model width d. A multiply-add is 2 FLOPs, so a product [m, k] @ [k, n] costs 2mkn; exponentials,
+divisions and additions of matrices are left out, as are the feature maps. Softmax attention grows with T²,
+linear attention with T; where they meet depends on C, K and V alone. Chapters 01 and 08 derive the
+formulas.
+"""
+
+
+def softmax_flops(B: int, T: int, H: int, K: int, V: int, causal: bool = True) -> int:
+    """FLOPs of softmax attention forward.
+
+    QKᵀ costs 2T²K and PV costs 2T²V a head; causal work that skips the masked half costs half of that
+    (the diagonal's extra T/2 entries a row of blocks are left out: relative 1/T).
+    """
+    return B * H * T * T * (K + V) * (1 if causal else 2)
+
+
+def linear_flops(B: int, T: int, H: int, K: int, V: int, C: int = 64) -> int:
+    """FLOPs of the causal chunk form of linear attention forward.
+
+    A chunk of c tokens: scores and their product with V inside, 2c²(K + V) (the mask is applied, not
+    skipped); reading and writing the state, 2cKV each. There are T // C full chunks and a rest of T mod C
+    tokens.
+    The normaliser counts as one more value column: pass V + 1 to include it.
+    """
+
+    def one_chunk(c: int) -> int:
+        return 2 * c * c * (K + V) + 4 * c * K * V
+
+    return B * H * (T // C * one_chunk(C) + one_chunk(T % C))
+
+
+def softmax_bytes_moved(
+    B: int, T: int, H: int, K: int, V: int, itemsize: int = 4, fused: bool = False
+) -> int:
+    """Bytes between memory and processor for softmax attention forward.
+
+    q, k, v are read and o is written: T(2K + 2V) numbers a head. The definition also writes the scores,
+    reads them
+    for the softmax, writes the probabilities and reads them for PV: 4T². A fused kernel keeps both on the
+    chip.
+    """
+    return B * H * (T * (2 * K + 2 * V) + (0 if fused else 4 * T * T)) * itemsize
+
+
+def linear_bytes_moved(
+    B: int, T: int, H: int, K: int, V: int, C: int = 64, itemsize: int = 4, state_itemsize: int = 4
+) -> int:
+    """Bytes between memory and processor for the chunk form of linear attention forward.
+
+    q, k, v are read and o is written: T(2K + 2V) numbers a head. Each of the ⌈T/C⌉ chunks reads the state and
+    writes it back: 2KV numbers of `state_itemsize` bytes.
+    """
+    chunks = -(-T // C)
+    return B * H * (T * (2 * K + 2 * V) * itemsize + chunks * 2 * K * V * state_itemsize)
+
+
+def scores_bytes(B: int, T: int, H: int, itemsize: int = 4) -> int:
+    """Bytes of the T×T scores of all heads: 400 MB a head at T = 10,000 in float32."""
+    return B * H * T * T * itemsize
+
+
+def naive_peak_bytes(B: int, T: int, H: int, itemsize: int = 4) -> int:
+    """Peak bytes above the inputs of the definition: scores and probabilities live together, 2T² a head."""
+    return 2 * scores_bytes(B, T, H, itemsize)
+
+
+def online_peak_bytes(B: int, T: int, H: int, K: int, V: int, itemsize: int = 4) -> int:
+    """Peak bytes above the inputs of one-pass softmax, T(K + 2V) a head: scaled q, and the output twice.
+
+    The output is there twice because its blocks are joined. Scores of C × C come and go; they do not grow.
+    """
+    return B * H * T * (K + 2 * V) * itemsize
+
+
+def linear_peak_bytes(B: int, T: int, H: int, K: int, V: int, itemsize: int = 4) -> int:
+    """Peak bytes above the inputs of the normalised chunk form, T(2K + 3(V + 1)) a head.
+
+    They are φ(q), φ(k), [v, 1], and the output with its normaliser twice, because its chunks are joined.
+    State and chunk scores do not grow with T.
+    """
+    return B * H * T * (2 * K + 3 * (V + 1)) * itemsize
+
+
+def cache_bytes(B: int, T: int, H_kv: int, K: int, V: int, layers: int = 1, itemsize: int = 2) -> int:
+    """Bytes of a key–value cache: each layer keeps K + V numbers per token and key–value head."""
+    return layers * B * T * H_kv * (K + V) * itemsize
+
+
+def state_bytes(
+    B: int, H: int, K: int, V: int, layers: int = 1, itemsize: int = 4, normalize: bool = True
+) -> int:
+    """Bytes of a linear model's state, whatever T: K×V numbers a head and layer, and K for the normaliser."""
+    return layers * B * H * (K * V + (K if normalize else 0)) * itemsize
+
+
+def layer_flops(T: int, d: int, causal: bool = True, mlp_ratio: int = 4) -> int:
+    """FLOPs of a Transformer layer on T tokens: 24Td² + 2T²d (4T²d where the masked half is not skipped).
+
+    Four d×d projections cost 8Td²; an MLP of width rd costs 4rTd², so 16Td² for r = 4. Attention is
+    `softmax_flops` with H·K = H·V = d.
+    """
+    return (8 + 4 * mlp_ratio) * T * d * d + softmax_flops(1, T, 1, d, d, causal)
+
+
+def attention_share(T: int, d: int, causal: bool = True, mlp_ratio: int = 4) -> float:
+    """Part of a layer's FLOPs that attention takes, T / (T + 12d): 1.1 % at T = 100, d = 768.
+
+    No mixer, however fast, can save more than this part.
+    """
+    return softmax_flops(1, T, 1, d, d, causal) / layer_flops(T, d, causal, mlp_ratio) if T else 0.0
+
+
+def layer_crossover(d: int, causal: bool = True, mlp_ratio: int = 4) -> float:
+    """Length at which attention costs what the rest of the layer costs: 24Td² = 2T²d, so T* = 12d.
+
+    6d where the masked half is not skipped (4T²d)."""
+    return (8 + 4 * mlp_ratio) * d / (2 if causal else 4)
+
+
+def prefill_crossover(C: int, K: int, V: int) -> float:
+    """Length at which causal softmax and the chunk form cost the same FLOPs.
+
+    Per token and head T(K + V) = 2C(K + V) + 4KV, so T* = 2C + 4KV / (K + V), which is 2(C + D) for K = V =
+    D.
+    """
+    return 2 * C + 4 * K * V / (K + V)
+
+
+def decode_crossover(K: int, V: int, b_state: int, b_cache: int, H: int, H_kv: int) -> float:
+    """Length at which a decoding step moves the same bytes with a cache as with a state.
+
+    A step reads T·H_kv·(K + V) cached numbers of `b_cache` bytes, or reads and writes H·K·V of `b_state`
+    bytes: T* = 2KV / (K + V) · (b_state / b_cache) · (H / H_kv), and 2KV / (K + V) = D for K = V = D.
+    """
+    return 2 * memory_crossover(K, V, b_state, b_cache, H, H_kv)
+
+
+def memory_crossover(
+    K: int, V: int, b_state: int, b_cache: int, H: int, H_kv: int, normalize: bool = False
+) -> float:
+    """Length at which the cache is as large as the state: T·H_kv·(K + V)·b_cache = H·K·V·b_state.
+
+    Half of `decode_crossover`, since a state is stored once but moved twice. `normalize` adds the
+    normaliser's K numbers a head to the state.
+    """
+    numbers = K * V + (K if normalize else 0)
+    return numbers / (K + V) * (b_state / b_cache) * (H / H_kv)

@@ -1,0 +1,192 @@
+"""The formulas of cost.py against counts made without them, and the closed forms that the chapters quote."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib import cost
+from course_lib.attention import linear_attention, softmax_attention
+from course_lib.models import Block
+
+B, T, H, K, V, C = 2, 23, 3, 4, 6, 5
+
+
+def qkv(B=B, T=T, H=H, K=K, V=V):
+    return [torch.ones(B, T, H, n) for n in (K, K, V)]
+
+
+def counted_flops(fn):
+    with FlopCounterMode(display=False) as counter:
+        fn()
+    return counter.get_total_flops()
+
+
+class CountBytes(TorchDispatchMode):
+    """Bytes that operations read and write, views free: nothing is kept between two operations."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = [x for x in tree_leaves((args, out)) if isinstance(x, torch.Tensor)]
+            self.total += sum(x.numel() * x.element_size() for x in tensors)
+        return out
+
+
+class PeakBytes(TorchDispatchMode):
+    """Peak bytes of living storages that were made inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.peak = {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {
+            x.untyped_storage()._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)
+        }
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            storage = x.untyped_storage() if isinstance(x, torch.Tensor) else None
+            if storage is not None and storage._cdata not in given:
+                self.alive[storage._cdata] = (
+                    StorageWeakRef(storage),
+                    len(storage),
+                )
+        self.alive = {key: (ref, n) for key, (ref, n) in self.alive.items() if not ref.expired()}
+        self.peak = max(self.peak, sum(n for _, n in self.alive.values()))
+        return out
+
+
+def peak_bytes(fn, *inputs, **options):
+    with torch.no_grad(), PeakBytes() as mode:
+        fn(*inputs, **options)
+    return mode.peak
+
+
+def test_softmax_flops_of_the_definition():
+    counted = counted_flops(lambda: softmax_attention(*qkv(), mode="parallel", causal=False))
+    assert counted == cost.softmax_flops(B, T, H, K, V, causal=False)
+
+
+def test_causal_flops_are_the_pairs_that_are_seen_but_for_the_diagonal():
+    pairs = sum(1 for t in range(T) for i in range(T) if i <= t)
+    exact = B * H * pairs * 2 * (K + V)
+    assert exact - cost.softmax_flops(B, T, H, K, V) == B * H * T * (K + V)
+
+
+@pytest.mark.parametrize("T", [1, C, T, 4 * C])
+def test_linear_flops_of_the_chunk_form(T):
+    plain = counted_flops(lambda: linear_attention(*qkv(T=T), chunk_size=C, normalize=False))
+    assert plain == cost.linear_flops(B, T, H, K, V, C)
+    normalised = counted_flops(lambda: linear_attention(*qkv(T=T), chunk_size=C))
+    assert normalised == cost.linear_flops(B, T, H, K, V + 1, C)
+
+
+def test_bytes_moved_by_the_definition():
+    q, k, v = (x.transpose(1, 2).contiguous().flatten(0, 1) for x in qkv())
+    with torch.no_grad(), CountBytes() as count:
+        torch.bmm(torch.bmm(q, k.mT).softmax(-1), v)
+    assert count.total == cost.softmax_bytes_moved(B, T, H, K, V)
+    saved = count.total - cost.softmax_bytes_moved(B, T, H, K, V, fused=True)
+    assert saved == 4 * T * T * B * H * 4
+
+
+@pytest.mark.parametrize("T", [1, C, T])
+def test_bytes_moved_by_the_chunk_form(T):
+    """An ideal kernel: a chunk loads its q, k, v and the state, and stores its o and the state."""
+    tokens = [torch.ones(B, H, T, n).split(C, dim=2) for n in (K, K, V, V)]
+    state = torch.ones(B, H, K, V)
+    numbers = sum(sum(x.numel() for x in chunk) + 2 * state.numel() for chunk in zip(*tokens, strict=True))
+    assert cost.linear_bytes_moved(B, T, H, K, V, C) == 4 * numbers
+    halved = cost.linear_bytes_moved(B, T, H, K, V, C, itemsize=2)
+    assert halved == 2 * numbers + 2 * 2 * state.numel() * -(-T // C)
+
+
+def test_peak_of_the_definition_grows_with_two_square_matrices():
+    """The rest (scaled q; q, k, v laid out for products) is linear in T: a second difference removes it."""
+
+    def second_difference(f):
+        return f(300) - 2 * f(200) + f(100)
+
+    measured = second_difference(lambda T: peak_bytes(softmax_attention, *qkv(T=T), mode="parallel"))
+    assert measured == second_difference(lambda T: cost.naive_peak_bytes(B, T, H))
+    assert cost.naive_peak_bytes(B, 300, H) == 2 * cost.scores_bytes(B, 300, H) == 2 * 4 * B * H * 300 * 300
+
+
+@pytest.mark.parametrize(
+    ("fn", "predicted"),
+    [(softmax_attention, cost.online_peak_bytes), (linear_attention, cost.linear_peak_bytes)],
+)
+def test_peak_of_the_chunk_forms_grows_with_T(fn, predicted):
+    """For T·V ≫ C², KV the peak is at the joining of the output. The rest: two states, two C-row pieces."""
+    B, H, K, V, C = 2, 1, 32, 48, 32
+    at_512, at_1024 = (peak_bytes(fn, *qkv(B, T, H, K, V), chunk_size=C) for T in (512, 1024))
+    assert at_1024 - at_512 == predicted(B, 1024, H, K, V) - predicted(B, 512, H, K, V)
+    assert 0 <= at_512 - predicted(B, 512, H, K, V) <= 4 * B * H * (2 * K + 2 * C) * (V + 1)
+
+
+def test_carried_bytes_are_the_bytes_of_what_is_carried():
+    _, cache = softmax_attention(*qkv(), output_final_state=True)
+    assert cost.cache_bytes(B, T, H, K, V, itemsize=4) == sum(x.nbytes for x in cache)
+    _, state = linear_attention(*qkv(), output_final_state=True)
+    assert cost.state_bytes(B, H, K, V) == sum(x.nbytes for x in state)
+    _, S = linear_attention(*qkv(), output_final_state=True, normalize=False)
+    assert cost.state_bytes(B, H, K, V, layers=12, normalize=False) == 12 * S.nbytes
+
+
+@pytest.mark.parametrize("mlp_ratio", [2, 4])
+def test_layer_flops_of_a_real_block(mlp_ratio):
+    block = Block(24, 4, mode="parallel", mlp_ratio=mlp_ratio)
+    counted = counted_flops(lambda: block(torch.ones(1, T, 24)))
+    assert counted == cost.layer_flops(T, 24, causal=False, mlp_ratio=mlp_ratio)
+
+
+def test_layer_flops_as_written():
+    for d in (64, 768, 4096):
+        assert cost.layer_flops(100, d) == 24 * 100 * d * d + 2 * 100 * 100 * d
+        assert cost.layer_flops(100, d, causal=False) == 24 * 100 * d * d + 4 * 100 * 100 * d
+
+
+@pytest.mark.parametrize(("causal", "factor"), [(True, 12), (False, 6)])
+def test_attention_is_half_of_the_layer_where_they_cross(causal, factor):
+    assert cost.layer_crossover(768, causal) == factor * 768
+    assert cost.attention_share(factor * 768, 768, causal) == 0.5
+
+
+def test_figures_that_the_chapters_quote():
+    assert round(100 * cost.attention_share(10_000, 4096)) == 17
+    assert round(100 * cost.attention_share(100, 768), 1) == 1.1
+    assert cost.scores_bytes(1, 10_000, 1) == 400_000_000
+    assert cost.prefill_crossover(64, 64, 64) == 256
+    assert cost.decode_crossover(128, 128, b_state=4, b_cache=2, H=8, H_kv=1) == 2048
+    assert cost.memory_crossover(128, 128, b_state=4, b_cache=2, H=8, H_kv=1) == 1024
+
+
+@pytest.mark.parametrize(("C", "K", "V"), [(64, 64, 64), (32, 48, 96), (16, 16, 48)])
+def test_prefill_crossover_is_where_the_counts_are_equal(C, K, V):
+    T = cost.prefill_crossover(C, K, V)
+    assert T % C == 0  # so that no rest of a chunk blurs the comparison
+    T = int(T)
+    assert cost.softmax_flops(1, T, 1, K, V) == cost.linear_flops(1, T, 1, K, V, C)
+
+
+@pytest.mark.parametrize(("H", "H_kv", "b_cache"), [(8, 8, 4), (8, 1, 2), (32, 8, 1)])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_memory_and_decode_cross_where_the_bytes_are_equal(H, H_kv, b_cache, normalize):
+    K, V = 48, 96
+    sizes = partial(cost.cache_bytes, B=1, H_kv=H_kv, K=K, V=V, itemsize=b_cache)
+    state = cost.state_bytes(1, H, K, V, normalize=normalize)
+    assert sizes(T=cost.memory_crossover(K, V, 4, b_cache, H, H_kv, normalize)) == pytest.approx(state)
+    moved = 2 * cost.state_bytes(1, H, K, V, normalize=False)
+    assert sizes(T=cost.decode_crossover(K, V, 4, b_cache, H, H_kv)) == pytest.approx(moved)
+
+
+def test_no_tokens_cost_nothing():
+    assert cost.softmax_flops(1, 0, 1, 8, 8) == cost.linear_flops(1, 0, 1, 8, 8) == 0
+    assert cost.attention_share(0, 64) == 0

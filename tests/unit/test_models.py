@@ -1,0 +1,156 @@
+"""A block can be cut anywhere, sees no future, and has the parts that its options name."""
+
+import copy
+
+import pytest
+import torch
+
+from course_lib.attention import REGISTRY
+from course_lib.models import Block, Mixer, ShortConvolution, count_parameters
+
+DRESSED = {"conv": 4, "qk_norm": True, "out_norm": True, "gate": True}
+OPTIONS = {
+    "plain": {},
+    "shared keys": {"kv_heads": 2},
+    "convolution": {"conv": 4},
+    "width one": {"conv": 1},
+    "dressed": DRESSED | {"kv_heads": 2},
+}
+
+
+@pytest.fixture(params=REGISTRY)
+def name(request):
+    return request.param
+
+
+def block(name, d=16, heads=4, **options):
+    torch.manual_seed(0)
+    return Block(d, heads, mixer=name, **options).double()
+
+
+def text(B=2, T=13, d=16):
+    return torch.randn(B, T, d, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("pieces", [[13], [1] * 13, [5, 8], [2, 0, 1, 10], [0, 13]], ids=str)
+def test_cut_anywhere_and_carried_on_is_one_pass(name, options, pieces):
+    layer, x = block(name, **options), text()
+    state, out = None, []
+    for piece in x.split(pieces, dim=1):
+        y, state = layer(piece, state, return_state=True)
+        out.append(y)
+    torch.testing.assert_close(torch.cat(out, dim=1), layer(x), rtol=1e-10, atol=1e-10)
+
+
+def test_no_output_sees_the_future(name):
+    layer, x = block(name, **DRESSED), text()
+    moved = x.clone()
+    moved[:, 6:] += 1
+    torch.testing.assert_close(layer(moved)[:, :6], layer(x)[:, :6], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(layer(moved)[:, 6:], layer(x)[:, 6:])
+
+
+def test_convolution_is_torchs():
+    conv, x = ShortConvolution(6, 4).double(), text(d=6)
+    padded = torch.nn.functional.pad(x.mT, (3, 0))
+    expected = torch.nn.functional.conv1d(padded, conv.weight.T[:, None], groups=6).mT
+    torch.testing.assert_close(conv(x)[0], expected)
+
+
+def test_convolution_hands_over_its_last_inputs_and_no_more():
+    conv, x = ShortConvolution(6, 4).double(), text(d=6)
+    last = conv(x)[1]
+    assert torch.equal(last, x[:, -3:])
+    assert last.untyped_storage().nbytes() == last.nbytes
+
+
+def test_qk_norm_makes_the_size_of_q_and_k_irrelevant(name):
+    layer, x = block(name, qk_norm=True), text()
+    louder = copy.deepcopy(layer)
+    with torch.no_grad():
+        louder.mix.to_qkv.weight[:32] *= 5  # the rows of q and k
+    torch.testing.assert_close(louder(x), layer(x))
+
+
+def test_out_norm_makes_the_size_of_v_irrelevant(name):
+    layer, x = block(name, out_norm=True), text()
+    louder = copy.deepcopy(layer)
+    with torch.no_grad():
+        louder.mix.to_qkv.weight[32:] *= 5  # the rows of v
+    torch.testing.assert_close(louder(x), layer(x))
+
+
+def test_a_closed_gate_leaves_the_residual(name):
+    layer, x = block(name, gate=True), text()
+    torch.nn.init.zeros_(layer.mix.to_gate.weight)
+    assert torch.equal(layer.mix(x), torch.zeros_like(x))
+
+
+def test_shared_keys_are_repeated_for_a_mixer_that_does_not_share(name):
+    """With the rows of k and v repeated by hand, a block with all heads gives the same answer."""
+    shared, x = block(name, kv_heads=2), text()
+    full = block(name)
+    q, k, v = shared.mix.to_qkv.weight.split([16, 8, 8])
+    spread = [w.unflatten(0, (2, 4)).repeat_interleave(2, dim=0).flatten(0, 1) for w in (k, v)]
+    full.load_state_dict(shared.state_dict() | {"mix.to_qkv.weight": torch.cat([q, *spread])})
+    torch.testing.assert_close(full(x), shared(x))
+
+
+def test_parameters_are_counted():
+    d = 16
+    assert count_parameters(block("linear_attention")) == 12 * d * d + 2 * d
+    assert count_parameters(block("linear_attention", conv=4)) == 12 * d * d + 2 * d + 4 * 3 * d
+    assert count_parameters(block("linear_attention", gate=True, out_norm=True)) == 13 * d * d + 2 * d + 4
+    frozen = block("linear_attention").requires_grad_(False)
+    assert count_parameters(frozen) == 0
+
+
+def test_every_parameter_is_trained(name):
+    layer = block(name, **DRESSED)
+    layer(text()).square().sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in layer.parameters())
+
+
+@pytest.mark.parametrize("options", [DRESSED, {"qk_norm": True}], ids=["dressed", "without convolution"])
+def test_autocast_runs(name, options):
+    layer, x = block(name, **options).float(), text().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, state = layer(x, return_state=True)
+        z, _ = layer(x, state, return_state=True)
+    assert y.shape == z.shape == x.shape
+    if name == "softmax_attention":
+        assert {part.dtype for part in state.mixer} == {torch.bfloat16}
+
+
+def test_a_learned_feature_map_is_trained():
+    layer = block(
+        "linear_attention", feature_map=torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Softplus())
+    )
+    layer(text()).square().sum().backward()
+    assert count_parameters(layer) - count_parameters(block("linear_attention")) == 4 * 4 + 4
+    assert all(p.grad is not None for p in layer.parameters())
+
+
+def test_mixer_options_reach_the_mixer():
+    x = text()
+    plain, relu = block("linear_attention"), block("linear_attention", feature_map=lambda x: x.relu() + 0.1)
+    assert not torch.allclose(plain(x), relu(x))
+    assert block("softmax_attention").mix.mixer_kwargs["mode"] == "sdpa"
+    slow = block("softmax_attention", mode="parallel")
+    torch.testing.assert_close(slow(x), block("softmax_attention")(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": 3}, "heads must divide the width d = 16, got 3"),
+        ({"heads": 0}, "heads must divide the width d = 16, got 0"),
+        ({"kv_heads": 3}, "kv_heads must divide heads = 4, got 3"),
+        ({"mixer": "mamba0"}, "name must be one of"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    for layer in (Block, Mixer):
+        with pytest.raises(ValueError, match=message):
+            layer(**({"d": 16, "heads": 4} | options))
