@@ -1,2 +1,1 @@
 """Linear-time models for Transformers: the library behind the notebooks."""
-

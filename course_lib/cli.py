@@ -1,0 +1,208 @@
+"""The `course` command.
+
+Each command imports what it needs when it runs, so that copying notebooks or printing help never waits for
+torch, and a missing extra is reported by the one command that wants it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from course_lib import course
+
+EXTRAS = {
+    "nbclient": "lab",
+    "nbformat": "lab",
+    "ipykernel": "lab",
+    "psutil": "lab",
+    "jupytext": "author",
+    "yaml": "author",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    options, rest = parser().parse_known_args(arguments)
+    if rest and options.command is not lab:
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        return options.command(options)
+    except (ValueError, OSError) as error:
+        print(f"course: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"course: {_remedy(error)}", file=sys.stderr)
+        return 1
+
+
+def _remedy(error: ModuleNotFoundError) -> str:
+    """What to do about a module that is not there; the error itself when it is none of the known ones."""
+    if error.name in EXTRAS:
+        return f"{error.name} is missing; run:  {mend(EXTRAS[error.name])}"
+    if error.name == "course_lib.authoring":
+        return "this copy of the course is for students: it has no sources, and nothing to build them with"
+    raise error
+
+
+def mend(extra: str) -> str:
+    """The line that installs an extra."""
+    return f'python -m pip install -c constraints.txt -e ".[{extra}]"'
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Abbreviations are off: `--no-browser` and the like belong to JupyterLab."""
+    top = argparse.ArgumentParser(
+        prog="course", description="A course on linear-time models for Transformers."
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _lab_parser(commands)
+    _run_parser(commands)
+    _build_parser(commands)
+    _command(commands, "doctor", doctor, "say what this machine and this installation can do")
+    _publish_parser(commands)
+    return top
+
+
+def _command(commands: argparse._SubParsersAction, name: str, function, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _lab_parser(commands: argparse._SubParsersAction) -> None:
+    text = "copy the notebooks into work/ and start JupyterLab there; further arguments go to JupyterLab"
+    parser = _command(commands, "lab", lab, text)
+    parser.add_argument(
+        "--reset",
+        metavar="NN",
+        action="append",
+        default=[],
+        help="take chapter NN anew; asks, and keeps a backup",
+    )
+
+
+def _run_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "run", run, "execute chapters into build/ and report time, memory and answers"
+    )
+    parser.add_argument("numbers", metavar="NN", nargs="*", help="chapters, by number")
+    parser.add_argument("--all", action="store_true", help="every chapter that is written")
+    parser.add_argument("--solution", action="store_true", help="the solution notebooks (needs the sources)")
+
+
+def _build_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "build", build, "make the notebooks from their sources")
+    parser.add_argument(
+        "numbers", metavar="NN", nargs="*", help="chapters, by number; all when none is given"
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 and name every fault")
+    parser.add_argument("--format", action="store_true", help="format the code in the sources first")
+    parser.add_argument("--force", action="store_true", help="execute even what has not changed")
+
+
+def _publish_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "publish", publish, "stamp the course's address, or write a tree for a class")
+    parser.add_argument(
+        "--repo", metavar="OWNER/NAME", help="where Colab and Binder fetch it; default: git remote"
+    )
+    parser.add_argument("--ref", metavar="TAG", default="main", help="tag or branch; default: main")
+    parser.add_argument(
+        "--student-tree", metavar="DIR", type=Path, help="write a tree without sources and solutions"
+    )
+
+
+# ---- commands ---------------------------------------------------------------------------------
+
+
+def lab(options: argparse.Namespace) -> int:
+    """`course lab`."""
+    from course_lib import lab as laboratory
+
+    released, work = course.notebooks_folder(), (course.checkout() or Path.cwd()) / "work"
+    for number in options.reset:
+        print(laboratory.reset(released, work, number, ask=input))
+    for note in laboratory.update(released, work):
+        print(note)
+    return laboratory.start(work, options.rest)
+
+
+def run(options: argparse.Namespace) -> int:
+    """`course run`."""
+    from course_lib.run import run_command
+
+    chapters = _ready(options.numbers, everything=options.all)
+    base = course.checkout() or Path.cwd()
+    if options.solution:
+        from course_lib.authoring.build import write_unexecuted
+
+        sources = write_unexecuted(_checkout(), chapters, base / "build" / "run" / "unexecuted")
+    else:
+        sources = {c.number: course.notebooks_folder() / c.notebook for c in chapters}
+    folder = course.notebooks_folder() if course.checkout() else Path.cwd()
+    name = "solutions" if options.solution else "notebooks"
+    return run_command(chapters, sources, base / "build" / "run" / name, folder)
+
+
+def _ready(numbers: Sequence[str], *, everything: bool) -> list[course.Chapter]:
+    known = course.load()
+    if not numbers and not everything:
+        raise ValueError("name a chapter, as in `course run 08`, or say --all")
+    chapters = list(known.ready) if everything else [known.chapter(number) for number in numbers]
+    if planned := [c.number for c in chapters if not c.ready]:
+        raise ValueError(f"not written yet: {', '.join(planned)}")
+    return chapters
+
+
+def build(options: argparse.Namespace) -> int:
+    """`course build`."""
+    from course_lib.authoring import build as builder
+    from course_lib.authoring import check
+
+    root = _checkout()
+    if options.format:
+        builder.format_sources(root, options.numbers)
+    if not options.check:
+        return int(bool(builder.build(root, options.numbers, force=options.force)))
+    faults, notes = check.check(root, options.numbers)
+    for note in notes:
+        print(f"note: {note}")
+    for fault in faults:
+        print(f"fault: {fault}")
+    print(f"{len(faults)} faults" if faults else "the notebooks agree with their sources")
+    return int(bool(faults))
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """`course doctor`."""
+    from course_lib.doctor import report
+
+    text, healthy = report()
+    print(text)
+    return 0 if healthy else 1
+
+
+def publish(options: argparse.Namespace) -> int:
+    """`course publish`."""
+    from course_lib.authoring import publish as publisher
+
+    root = _checkout()
+    if options.student_tree:
+        print(publisher.student_tree(root, options.student_tree))
+    if options.repo or not options.student_tree:
+        print(publisher.stamp(root, options.repo or publisher.remote(root), options.ref))
+    return 0
+
+
+def _checkout() -> Path:
+    root = course.checkout()
+    if root is None:
+        raise ValueError("this command works on a checkout of the course, and this is an installed wheel")
+    return root
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Thin shells around the figures: sliders in, the same pure figure out.
+
+A widget keeps no mathematics of its own: it reads its sliders, calls a function of `plots` and shows the
+picture. The picture sits in an HTML widget with its alternative text, so nothing is printed where there is
+no front end. Only what ipywidgets 7.7.1 has (Colab's version). Show the static figure above the widget: a
+page without a kernel shows only that one.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from html import escape
+from typing import NamedTuple
+
+import torch
+from ipywidgets import HTML, Button, HBox, SelectionSlider, ToggleButtons, VBox, Widget
+from matplotlib.figure import Figure
+
+from course_lib import cost, plots, runtime
+from course_lib.attention import linear_attention, softmax_attention
+from course_lib.course import Course
+from course_lib.timing import bench, calibrate
+
+POWERS_OF_T, POWERS_OF_K, POWERS_OF_C = range(5, 14), range(4, 8), range(4, 9)
+HEADS = 1  # keeps the largest measurement below a second
+SECONDS_EACH = 0.1
+
+Measure = Callable[[int, int, int], "Measured"]
+
+
+class Measured(NamedTuple):
+    """What one press of "Measure here" found: this machine's GEMM rate, and seconds by curve."""
+
+    rate: float  # FLOP/s
+    seconds: dict[str, float]  # "softmax", "linear"
+
+
+def measure_here(T: int, K: int, C: int) -> Measured:
+    """Time fused softmax and chunkwise linear attention once, one head and V = K; a second at most."""
+    q, k, v = torch.randn(3, 1, T, HEADS, K, device=runtime.device()).unbind(0)
+    fns = {
+        "softmax": lambda: softmax_attention(q, k, v, mode="sdpa"),
+        "linear": lambda: linear_attention(q, k, v, mode="chunk", chunk_size=C),
+    }
+    with torch.no_grad():
+        timings = {name: bench(fn, budget_s=SECONDS_EACH, min_samples=1) for name, fn in fns.items()}
+    return Measured(_gemm_rate(), {name: timing.median_s for name, timing in timings.items()})
+
+
+@lru_cache(maxsize=1)
+def _gemm_rate() -> float:
+    return calibrate(2 * SECONDS_EACH).gemm_flops
+
+
+def layer_explorer() -> VBox:
+    """Sliders for T and the width d: attention's part of a layer, over T. Chapter 01."""
+
+    def draw(T: int, d: int) -> tuple[str, Figure]:
+        attention, rest = cost.attention_share(T, d), 1 - cost.attention_share(T, d)
+        text = f"at T = {T:,} and d = {d:,}: attention {attention:.1%}, projections and MLP {rest:.1%} of the FLOPs"
+        return text, plots.layer_share_plot([d])
+
+    return _explorer([_powers_of_two("T", range(5, 18), 1024), _powers_of_two("d", range(7, 14), 1024)], draw)
+
+
+def map_explorer(course: Course) -> VBox:
+    """Buttons for the tracks over the concept map; chapters outside the track are faint. Chapter 00."""
+
+    def draw(track: str) -> tuple[str, Figure]:
+        numbers = [chapter.number for chapter in course.chapters if track in chapter.tracks]
+        text = f"{track}: {course.tracks[track]} Chapters {', '.join(numbers)}."
+        return text, plots.concept_map(course, track=track)
+
+    return _explorer([ToggleButtons(options=list(course.tracks))], draw)
+
+
+def _explorer(controls: Sequence[Widget], draw: Callable[..., tuple[str, Figure]]) -> VBox:
+    """Controls in a row; their values go to `draw`, whose text and figure stand beneath them."""
+    text, figure = HTML(), HTML()
+
+    def redraw(_: object = None) -> None:
+        words, fig = draw(*(control.value for control in controls))
+        text.value, figure.value = escape(words), _image(fig, alt=words)
+
+    for control in controls:
+        control.observe(redraw, names="value")
+    redraw()
+    return VBox([HBox(list(controls)), text, figure])
+
+
+def cost_explorer(measure: Measure = measure_here) -> VBox:
+    """Sliders for T, K and C over `plots.cost_plot`, and a button that adds what this machine needs for them.
+
+    `measure(T, K, C)` returns a `Measured`; the point stays with its T, K and C. Chapter 08.
+    """
+    return _CostExplorer(measure).box
+
+
+class _CostExplorer:
+    """The widget's parts: three sliders, a line of text, the figure, the button."""
+
+    def __init__(self, measure: Measure):
+        self.measure = measure
+        self.found: dict[tuple[int, ...], Measured] = {}
+        self.sliders = [
+            _powers_of_two("T", POWERS_OF_T, 1024),
+            _powers_of_two("K = V", POWERS_OF_K, 64),
+            _powers_of_two("chunk C", POWERS_OF_C, 64),
+        ]
+        self.text, self.figure, self.button = HTML(), HTML(), Button(description="Measure here")
+        for slider in self.sliders:
+            slider.observe(self.draw, names="value")
+        self.button.on_click(self.press)
+        self.box = VBox([HBox(self.sliders), self.text, self.figure, self.button])
+        self.draw()
+
+    def draw(self, _: object = None) -> None:
+        T, K, C = at = self.at()
+        self.text.value = _sentence(T, K, C)
+        measured = self.found.get(at)
+        rate, seconds = measured or (None, None)
+        fig = plots.cost_plot(T, K, C, rate=rate, measured=seconds, H=HEADS)
+        self.figure.value = _image(fig, alt=_in_words(T, K, C, measured))
+
+    def press(self, _: object = None) -> None:
+        self.button.disabled = True
+        try:
+            self.found[self.at()] = self.measure(*self.at())
+        except RuntimeError as error:  # memory ran out: an error in a callback would only reach a log
+            self.text.value = f"nothing measured: {escape(str(error))}"
+        else:
+            self.draw()
+        finally:
+            self.button.disabled = False
+
+    def at(self) -> tuple[int, ...]:
+        return tuple(slider.value for slider in self.sliders)
+
+
+def _powers_of_two(name: str, powers: range, value: int) -> SelectionSlider:
+    options = [(f"{2**i:,}", 2**i) for i in powers]
+    return SelectionSlider(options=options, value=value, description=name, continuous_update=False)
+
+
+def _image(fig: Figure, alt: str) -> str:
+    data = b64encode(plots.png(fig)).decode("ascii")
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}" style="max-width: 100%">'
+
+
+def _sentence(T: int, K: int, C: int) -> str:
+    softmax, linear = _flops(T, K, C)
+    counts = f"softmax {softmax / 1e6:,.1f} MFLOP, linear {linear / 1e6:,.1f} MFLOP"
+    meet = cost.prefill_crossover(C, K, K)
+    return f"predicted: {counts}; softmax / linear = {softmax / linear:.2f}; they meet at T* = {meet:,.0f}"
+
+
+def _in_words(T: int, K: int, C: int, measured: Measured | None) -> str:
+    text = f"Cost over T for K = {K} and chunks of {C}. {_sentence(T, K, C)}"
+    if measured is None:
+        return text
+    times = ", ".join(f"{name} {1e3 * seconds:.3g} ms" for name, seconds in measured.seconds.items())
+    return f"{text}; measured at T = {T}: {times}"
+
+
+def _flops(T: int, K: int, C: int) -> tuple[int, int]:
+    return cost.softmax_flops(1, T, HEADS, K, K), cost.linear_flops(1, T, HEADS, K, K, C)

@@ -1,0 +1,247 @@
+"""Timing, without waiting: the functions under test move a clock of our own, so every number is exact."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from course_lib import timing
+from course_lib.timing import clocks
+
+MS = 1e-3
+
+
+class FakeTime:
+    """A clock that only moves when a function "runs"."""
+
+    def __init__(self, tick: float = 0.0):
+        self.now, self.tick = 0.0, tick
+
+    def __call__(self) -> float:
+        return self.now if not self.tick else self.now // self.tick * self.tick
+
+    def takes(self, *costs: float):
+        """A function whose calls take these seconds in turn; the last cost repeats."""
+        left = list(costs)
+
+        def fn(*_: object) -> None:
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+
+        return fn
+
+
+# --- bench ----------------------------------------------------------------------------------------
+
+
+def test_bench_leaves_the_slow_first_calls_out():
+    clock = FakeTime()
+    timed = timing.bench(clock.takes(0.05, 0.03, 0.02, 10 * MS), clock=clock, budget_s=0.5)
+    assert timed.samples == pytest.approx([10 * MS] * timed.n)
+
+
+def test_bench_reports_median_and_quantiles_of_its_samples():
+    clock = FakeTime()
+    cycle = [
+        10 * MS,
+        *(i * MS for _ in range(3) for i in (1, 2, 3, 4, 5)),
+    ]  # the first is the only warm-up call
+    timed = timing.bench(clock.takes(*cycle), clock=clock, budget_s=10 * MS, min_samples=15)
+    assert timed.n == 15
+    assert [timed.q20_s, timed.median_s, timed.q80_s] == pytest.approx([1.8 * MS, 3 * MS, 4.2 * MS])
+    assert timed.ms == pytest.approx(3)
+    assert timed.spread == pytest.approx(4.2 / 1.8)
+
+
+def test_bench_spends_its_budget_and_no_more():
+    clock = FakeTime()
+    timing.bench(clock.takes(10 * MS), clock=clock, budget_s=0.5)
+    assert 0.5 <= clock.now <= 0.5 + 10 * MS + 1e-9
+
+
+def test_bench_takes_the_smallest_number_of_samples_even_past_the_budget():
+    clock = FakeTime()
+    assert timing.bench(clock.takes(1.0), clock=clock, budget_s=0.1, min_samples=7).n == 7
+
+
+def test_short_calls_are_repeated_until_the_clock_can_tell():
+    """A clock with 10 µs ticks reads 0 for one call of 2 µs; over 100 µs it errs by one tick, 10 %."""
+    clock = FakeTime(tick=10e-6)
+    timed = timing.bench(clock.takes(12e-6, 2e-6), clock=clock, budget_s=5 * MS)
+    assert timed.median_s == pytest.approx(2e-6, rel=0.1)
+
+
+@pytest.mark.parametrize("bad", [{"budget_s": 0}, {"min_samples": 0}])
+def test_bench_names_a_bad_argument(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        timing.bench(lambda: None, **bad)
+
+
+def test_bench_collects_no_garbage_while_sampling_and_again_afterwards():
+    import gc
+
+    seen = []
+    timing.bench(lambda: seen.append(gc.isenabled()), budget_s=1 * MS)
+    assert seen[-1] is False
+    assert gc.isenabled()
+
+
+def test_a_timing_prints_its_numbers_and_escapes_its_label():
+    timed = timing.bench(lambda: None, budget_s=1 * MS, label="<b>")
+    assert f"n = {timed.n}" in str(timed)
+    assert "&lt;b&gt;" in timed._repr_html_()
+    assert timed.to_dict()["samples"] == list(timed.samples)
+    with pytest.raises(AttributeError):
+        timed.n = 3
+
+
+# --- compare --------------------------------------------------------------------------------------
+
+
+def test_compare_takes_turns_and_turns_the_order_round():
+    calls = []
+    clock = FakeTime()
+    cost = clock.takes(1 * MS)
+    fns = {name: (lambda name=name: (calls.append(name), cost())) for name in "ab"}
+    timing.compare(fns, rounds=4, clock=clock, budget_s=1 * MS)
+    assert "".join(calls[-8:]) == "abbaabba"
+
+
+def test_the_ratio_survives_a_machine_that_slows_down():
+    """Each round runs ten times as slow as the one before; one function after the other would not see 2."""
+    clock, calls = FakeTime(), []
+
+    def run(cost: float) -> None:
+        calls.append(cost)
+        warm_ups, per_round = 2, 2
+        clock.now += cost * 10 ** max(0, (len(calls) - 1 - warm_ups) // per_round)
+
+    fns = {"a": lambda: run(2 * MS), "b": lambda: run(1 * MS)}
+    compared = timing.compare(fns, rounds=4, clock=clock, budget_s=1 * MS)
+    assert compared.ratio("a", "b") == pytest.approx(2)
+    assert compared.ratio("b", "a") == pytest.approx(1 / 2)
+
+
+def test_the_ratio_is_taken_within_rounds():
+    def timed(*samples: float) -> timing.Timing:
+        return timing.Timing(6.0, 1.0, 9.0, 3, "given", 1, "cpu", samples=samples)
+
+    compared = timing.Comparison({"a": timed(2, 40, 6), "b": timed(1, 10, 6)})
+    assert compared.ratio("a", "b") == 2  # of 2, 4 and 1; the medians alone would say 1
+
+
+def test_compare_knows_its_names_and_shows_them():
+    compared = timing.compare({"a": lambda: None, "b<": lambda: None}, rounds=2, budget_s=1 * MS)
+    assert set(compared.timings) == {"a", "b<"}
+    assert "b&lt;" in compared._repr_html_()
+    assert "against a" in str(compared) == repr(compared)
+    with pytest.raises(ValueError, match="no function 'c'"):
+        compared.ratio("a", "c")
+    with pytest.raises(ValueError, match="fns"):
+        timing.compare({})
+
+
+# --- clocks ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the clock is cuda")
+def test_automatic_clock_on_a_cpu(one_thread, monkeypatch):
+    monkeypatch.setattr(clocks.platform, "system", lambda: "Linux")
+    assert clocks.choose("auto").name == "process_time"
+    monkeypatch.setattr(
+        clocks.platform, "system", lambda: "Windows"
+    )  # CPU time moves in steps of 16 ms there
+    assert clocks.choose("auto").name == "perf_counter"
+    monkeypatch.setattr(clocks.platform, "system", lambda: "Linux")
+    torch.set_num_threads(2)
+    assert clocks.choose("auto").name == "perf_counter"
+
+
+def test_an_unknown_clock_is_named():
+    with pytest.raises(ValueError, match="sundial"):
+        timing.bench(lambda: None, clock="sundial")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_cuda_clock_needs_a_gpu():
+    with pytest.raises(ValueError, match="no CUDA GPU"):
+        timing.bench(lambda: None, clock="cuda")
+
+
+def test_a_cuda_sample_flushes_first_and_synchronises_last(monkeypatch):
+    """The order of events on a GPU, played by stand-ins: flush, start, call, end, synchronise, read."""
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing: bool):
+            assert enable_timing
+
+        def record(self) -> None:
+            log.append("record")
+
+        def elapsed_time(self, end: "Event") -> float:
+            log.append("read")
+            return 4.0  # milliseconds
+
+    class Flush:
+        def zero_(self) -> None:
+            log.append("flush")
+
+    monkeypatch.setattr(clocks.torch.cuda, "Event", Event)
+    monkeypatch.setattr(clocks.torch.cuda, "synchronize", lambda: log.append("synchronise"))
+    clock = clocks.CudaClock("cuda", FakeTime(), flush=Flush())
+    assert clock.time(lambda: log.append("call")) == pytest.approx(4 * MS)
+    assert log == ["flush", "record", "call", "record", "synchronise", "read"]
+    assert clock.calls(1e-6) == 1, "a second call in a row would find the cache warm"
+
+
+# --- the machine ----------------------------------------------------------------------------------
+
+
+def test_calibrate_counts_operations_and_bytes(monkeypatch):
+    """With every sample taking 10 ms, the rates are known: 2 n³ and 2 bytes over 10 ms."""
+    from course_lib.timing import ceilings
+
+    real = ceilings.bench
+    clock = FakeTime()
+
+    def timed(fn, **options):
+        return real(lambda: (fn(), clock.takes(10 * MS)()), clock=clock, **options | {"budget_s": 20 * MS})
+
+    monkeypatch.setattr(ceilings, "bench", timed)
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    rates = timing.calibrate(0.04)
+    assert rates.gemm_flops == pytest.approx(2 * ceilings.GEMM_N[kind] ** 3 / (10 * MS))
+    assert rates.bandwidth_bytes == pytest.approx(2 * ceilings.COPY_BYTES[kind] / (10 * MS))
+    assert rates.balance == pytest.approx(rates.gemm_flops / rates.bandwidth_bytes)
+    assert rates.to_dict()["dtype"] == "float32"
+    assert "GFLOP/s" in str(rates)
+    assert "GB/s" in rates._repr_html_()
+
+
+def test_the_stamp_holds_no_name_of_host_or_user(monkeypatch):
+    monkeypatch.setattr(platform, "node", lambda: "secret-host")
+    for name in ("USER", "LOGNAME", "USERNAME", "HOME", "PWD"):
+        monkeypatch.setenv(name, "/secret/user")
+    stamp = timing.environment()
+    text = str(stamp.to_dict()) + str(stamp) + stamp._repr_html_()
+    assert "secret" not in text
+    assert os.getcwd() not in text
+    assert stamp.torch.split("+")[0] == torch.__version__.split("+")[0]
+    assert stamp.threads == torch.get_num_threads()
+    assert timing.Environment.from_dict(stamp.to_dict()) == stamp
+
+
+def test_timing_does_not_import_matplotlib():
+    code = "import sys, course_lib.timing; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,126 @@
+"""The cost explorer, moved and pressed without a front end."""
+
+import base64
+import re
+
+import ipywidgets
+import pytest
+import torch
+
+from course_lib import cost, course, widgets
+
+
+@pytest.fixture
+def explorer():
+    calls = []
+
+    def measure(T, K, C):
+        calls.append((T, K, C))
+        return widgets.Measured(1e11, {"softmax": 3e-3, "linear": 1e-3})
+
+    box = widgets.cost_explorer(measure)
+    box.calls = calls
+    return box
+
+
+def parts(box):
+    (sliders, text, figure, button) = box.children
+    return sliders.children, text, figure, button
+
+
+def test_it_opens_with_a_figure_and_the_predicted_numbers(explorer):
+    (T, K, C), text, figure, _ = parts(explorer)
+    assert (T.value, K.value, C.value) == (1024, 64, 64)
+    assert base64.b64decode(re.search(r"base64,([^\"]+)", figure.value)[1]).startswith(b"\x89PNG")
+    assert f"{cost.softmax_flops(1, 1024, 1, 64, 64) / 1e6:,.1f} MFLOP" in text.value
+    assert "T* = 256" in text.value
+    assert explorer.calls == [], "nothing is measured unasked"
+
+
+def test_the_sliders_cover_what_they_should(explorer):
+    ranges = [[value for _, value in slider.options] for slider in parts(explorer)[0]]
+    assert [(r[0], r[-1], len(r)) for r in ranges] == [(32, 8192, 9), (16, 128, 4), (16, 256, 5)]
+
+
+@pytest.mark.parametrize(("which", "value"), [(0, 8192), (1, 128), (2, 16)])
+def test_every_slider_changes_figure_and_text(explorer, which, value):
+    sliders, text, figure, _ = parts(explorer)
+    before = text.value, figure.value
+    sliders[which].value = value
+    assert text.value != before[0]
+    assert figure.value != before[1]
+    T, K, C = (slider.value for slider in sliders)
+    ratio = cost.softmax_flops(1, T, 1, K, K) / cost.linear_flops(1, T, 1, K, K, C)
+    assert f"softmax / linear = {ratio:.2f}" in text.value
+
+
+def test_the_button_adds_what_was_measured_at_these_sliders(explorer):
+    sliders, _, figure, button = parts(explorer)
+    sliders[0].value = 2048
+    before = figure.value
+    button.click()
+    assert explorer.calls == [(2048, 64, 64)]
+    assert figure.value != before
+    assert "measured at T = 2048: softmax 3 ms, linear 1 ms" in figure.value
+    assert button.disabled is False
+    sliders[0].value = 512
+    assert "measured" not in figure.value
+    sliders[0].value = 2048
+    assert "measured" in figure.value
+    assert len(explorer.calls) == 1
+
+
+def test_an_error_is_shown_and_the_button_comes_back():
+    def fails(T, K, C):
+        raise RuntimeError("no <memory>")
+
+    box = widgets.cost_explorer(fails)
+    _, text, _, button = parts(box)
+    button.click()
+    assert text.value == "nothing measured: no &lt;memory&gt;"
+    assert button.disabled is False
+
+
+def test_it_prints_nothing(capfd, explorer):
+    parts(explorer)[0][0].value = 64
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_measures_this_machine():
+    with torch.no_grad():
+        rate, seconds = widgets.measure_here(64, 16, 16)
+    assert rate > 0
+    assert set(seconds) == {"softmax", "linear"}
+    assert all(value > 0 for value in seconds.values())
+
+
+def test_only_widgets_of_colabs_version(explorer):
+    """ipywidgets 7.7.1 has these; newer ones, such as TagsInput and Stack, it has not."""
+    kinds = {type(w) for w in [explorer, *explorer.children, *parts(explorer)[0]]}
+    assert kinds <= {
+        ipywidgets.VBox,
+        ipywidgets.HBox,
+        ipywidgets.HTML,
+        ipywidgets.Button,
+        ipywidgets.SelectionSlider,
+    }
+
+
+def test_the_layer_explorer_says_and_draws_what_its_sliders_ask_for():
+    box = widgets.layer_explorer()
+    (T, d), text, figure = box.children[0].children, *box.children[1:]
+    before = figure.value
+    T.value, d.value = 128, 4096
+    assert f"{cost.attention_share(128, 4096):.1%}" in text.value
+    assert figure.value != before
+
+
+def test_the_map_explorer_lists_the_chapters_of_the_chosen_track():
+    the_course = course.load()
+    box = widgets.map_explorer(the_course)
+    (buttons,), text, figure = box.children[0].children, *box.children[1:]
+    before = figure.value
+    buttons.value = "systems"
+    assert "13" in text.value
+    assert "19" not in text.value
+    assert figure.value != before
