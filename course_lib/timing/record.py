@@ -4,8 +4,8 @@
 
 writes prefill-cpu and prefill-memory-cpu (on a GPU: -gpu) to data/measurements: forward time and peak
 memory of causal softmax and linear attention over T = 32 … 8,192 (B = 1, H = 4, K = V = 64, float32), each
-a CSV of raw samples and the stamp of this machine, and a figure of the times for the README. Run it while nothing else runs; on a CPU it uses one
-thread and CPU time. Takes about two minutes.
+a CSV of raw samples and the stamp of this machine, and a figure of the times for the README. Run it while
+nothing else runs; on a CPU it uses one thread and CPU time. Takes about two minutes.
 """
 
 import argparse
