@@ -209,7 +209,13 @@ def roofline_plot(rates: Rates, points: Mapping[str, tuple[float, float]], *, ti
         ax.plot(
             *points[name], color=look["color"], marker=look["marker"], linestyle="", markersize=9, label=name
         )
-    ax.axvline(rates.balance, color=GREY, linewidth=0.9, linestyle=":")
+    ax.axvline(
+        rates.balance,
+        color=GREY,
+        linewidth=0.9,
+        linestyle=":",
+        label=f"balance: {rates.balance:.2g} FLOPs a byte",
+    )
     ax.set(xscale="log", yscale="log", xlabel="FLOPs per byte moved", ylabel="FLOP/s")
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_major_formatter(ticker.EngFormatter(unit="FLOP/s", places=0))
@@ -256,10 +262,11 @@ def _draw_curve(ax: Axes, values: Mapping[int, float], **look: object) -> None:
 
 
 def _draw_recorded(ax: Axes, recorded: Sweep, looks: Mapping[str, dict]) -> None:
-    faint = {"linestyle": (0, (4, 3)), "linewidth": 1.3, "alpha": 0.5, "markersize": 3}
+    """Small hollow points without a line: a line's dash already says which curve it is."""
+    faint = {"linestyle": "", "markersize": 5, "markerfacecolor": "none", "alpha": 0.7}
     for name, look in looks.items():
         _draw_curve(ax, recorded.values.get(name, {}), **look | faint)
-    ax.plot([], [], label=f"recorded: {recorded.environment}", color=GREY, **faint)
+    ax.plot([], [], label=f"points: recorded on {recorded.environment}", color=GREY, marker="o", **faint)
 
 
 def _log_axes(ax: Axes, measure: str, ylabel: str) -> None:
@@ -326,20 +333,20 @@ def _log_values_between(ax: Axes, left: float, right: float) -> list[float]:
 
 
 def _mark_crossovers(ax: Axes, measured: float | None, closed_form: float | None) -> None:
-    """Vertical lines with their labels at the foot, one above the other, on the side where there is room."""
-    marks = [(measured, "measured", "-", 0.03), (closed_form, "closed form", ":", 0.10)]
-    for T, what, dash, height in marks:
-        if T is not None:
-            ax.axvline(T, color="black", linewidth=1.3, linestyle=dash)
-            _foot_label(ax, T, f"{what}: T ≈ {T:,.0f}" if dash == "-" else f"{what}: T* = {T:,.0f}", height)
+    """Vertical lines with their labels at the top, one above the other, right of the line where there is room."""
+    marks = [(measured, "measured", "-"), (closed_form, "closed form", ":")]
+    there = sorted(mark for mark in marks if mark[0] is not None)
+    for i, (T, what, dash) in enumerate(there):
+        ax.axvline(T, color="black", linewidth=1.3, linestyle=dash)
+        _head_label(ax, T, f"{what}: T = {T:,.0f}", height=0.98 - 0.08 * i)
 
 
-def _foot_label(ax: Axes, T: float, text: str, height: float) -> None:
+def _head_label(ax: Axes, T: float, text: str, height: float) -> None:
     low, high = np.log(ax.get_xlim())
-    side = "left" if math.log(T) < (low + high) / 2 else "right"
+    side = "left" if math.log(T) < low + 0.7 * (high - low) else "right"
     where = {"xy": (T, height), "xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-    ax.annotate(text, xytext=(6 if side == "left" else -6, 0), ha=side, va="bottom", bbox=box, **where)
+    ax.annotate(text, xytext=(6 if side == "left" else -6, 0), ha=side, va="top", bbox=box, **where)
 
 
 def _predicted(lengths: Sequence[int], K: int, C: int, H: int, rate: float) -> dict[str, dict[int, float]]:
@@ -415,6 +422,9 @@ def weights_plot(weights: Mapping[str, object], tokens: Sequence[str], *, title:
         ax.set_title(name, fontweight="normal", loc="center")
         _cell_labels(ax, array.shape, tokens if ax is axs[0] else [""] * len(tokens), tokens)
         ax.tick_params(axis="x", labelrotation=90)
+        ax.set(
+            xlabel="key: the word that is read", ylabel="query: the word that reads" if ax is axs[0] else ""
+        )
     fig.colorbar(image, ax=axs, label="weight", shrink=0.8)
     return fig
 
@@ -456,8 +466,11 @@ def recall_plot(
         if len(recalls[name]) != len(counts):
             raise ValueError(f"{name} has {len(recalls[name])} shares; expected {len(counts)}, one per count")
         ax.plot(counts, recalls[name], label=name, **look)
-    _length_axis(ax)
-    ax.set(xlabel=f"number of {what}", ylabel="recall", ylim=(-0.03, 1.05))
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(counts, [f"{count:,}" for count in counts])
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    ax.set(xlabel=f"number of {what}", ylabel="read back", ylim=(-0.03, 1.05))
     _legend(fig, ax)
     return fig
 

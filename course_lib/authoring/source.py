@@ -226,10 +226,9 @@ def _within(functions: list[tuple[int, int]], line: int) -> bool:
 def assemble(course: Course, source: Source, *, solution: bool) -> NotebookNode:
     """The notebook without outputs: header, set-up, the source's cells, footer."""
     chapter, number = source.chapter, source.chapter.number
-    cells = [
-        _markdown(graph.header(course, chapter), f"{number}-header"),
-        _code(setup_text(course), f"{number}-setup"),
-    ]
+    setup = _code(setup_text(course), f"{number}-setup")
+    setup.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab folds it: no chapter is about set-up
+    cells = [_markdown(graph.header(course, chapter), f"{number}-header"), setup]
     for cell in source.cells:
         text = render(cell, solution=solution)
         cells.append(_code(text, cell.id, cell.tags) if cell.kind == "code" else _markdown(text, cell.id))

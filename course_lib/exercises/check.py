@@ -89,7 +89,7 @@ def _evaluate_code(question: CodeQuestion, answer: object, cases: Sequence[Case]
 
 def _evaluate_choice(question: ChoiceQuestion, answer: object) -> Report:
     keys = {key.casefold(): key for key in question.options}
-    key = keys.get(answer.strip().casefold()) if isinstance(answer, str) else None
+    key = keys.get(answer.strip(" ().").casefold()) if isinstance(answer, str) else None
     if key is None:
         return _single(
             question, False, f"answer with one of {', '.join(map(repr, question.options))}, in quotes."

@@ -281,7 +281,7 @@ def _relative(error: float, scale: float) -> str:
     ratio = error / scale
     if ratio >= 10:
         return "more than ten times the largest right value"
-    part = f"{100 * ratio:.2g} %" if ratio >= 0.01 else f"{ratio:.0e}"
+    part = f"{100 * ratio:.0f} %" if ratio >= 0.01 else f"{ratio:.0e}"
     return f"{part} of the largest right value"
 
 

@@ -54,11 +54,16 @@ def judge(question: CodeQuestion, case: Case, value: object) -> Verdict:
 
 
 def _matches(question: CodeQuestion, case: Case, value: object, rtol: float) -> tuple[Callable, ...]:
-    """The named wrong answers that give `value`; on a Limit none is tried, since it may be a large one."""
+    """The named wrong answers that give `value` and not the right result; on a Limit none is tried, since it
+    may be a large one.
+
+    A float32 value is compared at float32's accuracy, where a wrong answer must still differ from the right one.
+    """
     if isinstance(case, Limit):
         return ()
-    rtol = loosen(rtol, value, case.dtype)
-    return tuple(wrong for wrong in question.wrong if _equals(wrong, question, case, value, rtol))
+    rtol, expected = loosen(rtol, value, case.dtype), question.expected(case)
+    alike = (wrong for wrong in question.wrong if _equals(wrong, question, case, value, rtol))
+    return tuple(wrong for wrong in alike if not _equals(wrong, question, case, expected, rtol))
 
 
 def _equals(wrong: Callable, question: CodeQuestion, case: Case, value: object, rtol: float) -> bool:

@@ -6,6 +6,7 @@ could not be told apart, because all three forms compute the same numbers.
 """
 
 from collections.abc import Callable
+from math import ceil
 
 import torch
 import torch.nn.functional as F
@@ -101,12 +102,13 @@ def _recurrent(
     reset: str = "Sz",
     z_map: Callable[[Tensor], Tensor] = phi,
     read_first: bool = False,
+    late: bool = False,
 ) -> tuple[Tensor, Tensor]:
     B, T, H, K = q.shape
     S, z = q.new_zeros(B, H, K, v.shape[-1]), q.new_zeros(B, H, K)
     numerators, normalisers = [], []
     for t in range(T):
-        keep = (~starts[:, t]).to(q.dtype)
+        keep = (~starts[:, t - 1 if late and t else t]).to(q.dtype)
         S = S * keep[:, None, None, None] if "S" in reset else S
         z = z * keep[:, None, None] if "z" in reset else z
         S_next = S + phi(k[:, t])[..., :, None] * v[:, t][..., None, :]
@@ -153,6 +155,15 @@ def read_before_write(q: Tensor, k: Tensor, v: Tensor, starts: Tensor) -> tuple[
 
 def normaliser_without_phi(q: Tensor, k: Tensor, v: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
     return _recurrent(q, k, v, starts, z_map=lambda k_t: k_t)
+
+
+def reset_one_token_late(q: Tensor, k: Tensor, v: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    return _recurrent(q, k, v, starts, late=True)
+
+
+def already_divided(q: Tensor, k: Tensor, v: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    numerator, normaliser = _recurrent(q, k, v, starts)
+    return numerator / normaliser[..., None], normaliser
 
 
 def divided_by_t(q: Tensor, k: Tensor, v: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,72 +214,85 @@ def _chunkwise(
     *,
     diagonal: int = 0,
     read_own: bool = False,
-    q_scale: float = 1.0,
-    padded: bool = False,
-) -> tuple[Tensor, Tensor]:
-    B, T, H, K = q.shape
-    scale = K**-0.5 * q_scale
-    if padded:
-        q, k, v = (F.pad(x, (0, 0, 0, 0, 0, -T % C)) for x in (q, k, v))
-        v = torch.where((torch.arange(v.shape[1]) < T)[:, None, None], v, 1.0)
-    S = q.new_zeros(B, H, K, v.shape[-1])
+    carry_z: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The normaliser is the last value column, so S and z are one tensor `[B, H, K, V + 1]`."""
+    v = torch.cat([v, torch.ones_like(v[..., :1])], -1)
+    S = q.new_zeros(q.shape[0], q.shape[2], q.shape[3], v.shape[3])
     outputs, states = [], []
-    for q_c, k_c, v_c in zip(*(x.split(C, dim=1) for x in (phi(q) * scale, phi(k), v)), strict=True):
+    for q_c, k_c, v_c in zip(*(x.split(C, dim=1) for x in (phi(q), phi(k), v)), strict=True):
         S_next = S + torch.einsum("bthk,bthv->bhkv", k_c, v_c)
+        S_read = S_next if read_own else S
+        S_read = S_read if carry_z else torch.cat([S_read[..., :-1], torch.zeros_like(S_read[..., -1:])], -1)
         inside = torch.einsum("bthk,bshk->bhts", q_c, k_c).tril(diagonal)
-        before = torch.einsum("bthk,bhkv->bthv", q_c, S_next if read_own else S)
+        before = torch.einsum("bthk,bhkv->bthv", q_c, S_read)
         outputs.append(before + torch.einsum("bhts,bshv->bthv", inside, v_c))
         S = S_next
         states.append(S)
-    return torch.cat(outputs, 1)[:, :T], torch.stack(states, 1)
+    o, S = torch.cat(outputs, 1), torch.stack(states, 1)
+    return o[..., :-1] / o[..., -1:], S[..., :-1], S[..., -1]
 
 
-def chunkwise_reference(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
-    """Outputs `[B, T, H, V]` and the state after each chunk `[B, ⌈T/C⌉, H, K, V]`."""
+def chunkwise_reference(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs `[B, T, H, V]` and, after each chunk, S `[B, ⌈T/C⌉, H, K, V]` and z `[B, ⌈T/C⌉, H, K]`."""
     return _chunkwise(q, k, v, C)
 
 
-def chunkwise_all_at_once(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
+def chunkwise_all_at_once(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pads φ(k) and v with zeros, then computes all chunks in one batched product each."""
     T = q.shape[1]
-    q, k = phi(q) * q.shape[-1] ** -0.5, phi(k)
-    q, k, v = (F.pad(x, (0, 0, 0, 0, 0, -T % C)).unflatten(1, (-1, C)) for x in (q, k, v))
-    after = torch.einsum("bnthk,bnthv->bnhkv", k, v).cumsum(1)
-    before = torch.cat([torch.zeros_like(after[:, :1]), after[:, :-1]], 1)
+    q, k, v = (F.pad(x, (0, 0, 0, 0, 0, -T % C)).unflatten(1, (-1, C)) for x in (phi(q), phi(k), v))
+    S, z = torch.einsum("bnthk,bnthv->bnhkv", k, v).cumsum(1), k.sum(2).cumsum(1)
+    S_before, z_before = (torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1) for x in (S, z))
     inside = torch.einsum("bnthk,bnshk->bnhts", q, k).tril()
-    o = torch.einsum("bnhts,bnshv->bnthv", inside, v) + torch.einsum("bnthk,bnhkv->bnthv", q, before)
-    return o.flatten(1, 2)[:, :T], after
+    o = torch.einsum("bnhts,bnshv->bnthv", inside, v) + torch.einsum("bnthk,bnhkv->bnthv", q, S_before)
+    normaliser = inside.sum(-1).transpose(2, 3) + torch.einsum("bnthk,bnhk->bnth", q, z_before)
+    return (o / normaliser[..., None]).flatten(1, 2)[:, :T], S, z
 
 
-def own_chunk_twice(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
+def own_chunk_twice(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
     return _chunkwise(q, k, v, C, read_own=True)
 
 
-def diagonal_lost(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
+def diagonal_lost(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
     return _chunkwise(q, k, v, C, diagonal=-1)
 
 
-def tail_dropped(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
-    whole = q.shape[1] // C * C
-    o, states = _chunkwise(q, k, v, C)
-    return F.pad(o[:, :whole], (0, 0, 0, 0, 0, q.shape[1] - whole)), states[:, : whole // C]
+def future_inside_the_chunk(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
+    return _chunkwise(q, k, v, C, diagonal=C)
 
 
-def padding_in_the_state(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
-    return _chunkwise(q, k, v, C, padded=True)
+def z_not_carried(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
+    return _chunkwise(q, k, v, C, carry_z=False)
 
 
-def scaled_twice(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
-    return _chunkwise(q, k, v, C, q_scale=q.shape[-1] ** -0.5)
+def tail_dropped(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
+    whole = q.shape[1] // C
+    o, S, z = _chunkwise(q, k, v, C)
+    return o[:, : whole * C], S[:, :whole], z[:, :whole]
 
 
-def scale_dropped(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
-    return _chunkwise(q, k, v, C, q_scale=q.shape[-1] ** 0.5)
+def padding_in_the_state(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pads q, k and v themselves; φ then turns the padded zeros of k into ones, and they reach z."""
+    padded = (F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % C)) for x in (q, k, v))
+    o, S, z = _chunkwise(*padded, C)
+    return o[:, : q.shape[1]], S, z
 
 
-def state_of_the_chunk_alone(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor]:
-    o, states = _chunkwise(q, k, v, C)
-    return o, torch.cat([states[:, :1], states.diff(dim=1)], 1)
+def states_before_the_chunk(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
+    o, *after = _chunkwise(q, k, v, C)
+    return o, *(torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1) for x in after)
+
+
+def states_of_the_chunk_alone(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
+    o, *after = _chunkwise(q, k, v, C)
+    return o, *(torch.cat([x[:, :1], x.diff(dim=1)], 1) for x in after)
+
+
+def one_big_block(q: Tensor, k: Tensor, v: Tensor, C: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Right, but the outputs come from a T×T matrix; only the states know of chunks."""
+    o, _ = parallel_reference(q, k, v)
+    return o, *chunkwise_reference(q, k, v, C)[1:]
 
 
 # --- 08.4 state hand-over -----------------------------------------------------------------------------
@@ -304,8 +328,13 @@ def handover_token_by_token(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tenso
     return torch.stack(outputs, 1), S, z
 
 
-def z_forgotten(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-    return _handover(q, k, v, S, torch.zeros_like(z), S, torch.zeros_like(z))
+def z_not_read(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    return _handover(q, k, v, S, z, S, torch.zeros_like(z))
+
+
+def z_not_returned(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    o, S_end, z_end = handover_reference(q, k, v, S, z)
+    return o, S_end, z_end - z
 
 
 def state_ignored(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor) -> tuple[Tensor, ...]:
@@ -314,6 +343,13 @@ def state_ignored(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor) -> tupl
 
 def old_state_returned(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return handover_reference(q, k, v, S, z)[0], S, z
+
+
+def whole_text_at_once(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    """Every token reads the final state, and with it the tokens after it."""
+    _, S_end, z_end = handover_reference(q, k, v, S, z)
+    read = torch.einsum("bthk,bhkv->bthv", phi(q), S_end)
+    return read / torch.einsum("bthk,bhk->bth", phi(q), z_end)[..., None], S_end, z_end
 
 
 def halves_averaged(q: Tensor, k: Tensor, v: Tensor, S: Tensor, z: Tensor) -> tuple[Tensor, ...]:
@@ -369,6 +405,11 @@ def keys_only(L: int, H: int, H_kv: int, D: int, b_state: int, b_cache: int) -> 
     return state, tokens * 2
 
 
+def rounded_up(L: int, H: int, H_kv: int, D: int, b_state: int, b_cache: int) -> tuple[int, float]:
+    state, tokens = memory_reference(L, H, H_kv, D, b_state, b_cache)
+    return state, ceil(tokens)
+
+
 def _sizes(name: str, L: int, H: int, H_kv: int, D: int, b_state: int, b_cache: int) -> Case:
     return Case(name, H=H, K=D, layers=L, kv_heads=H_kv, state_itemsize=b_state, cache_itemsize=b_cache)
 
@@ -400,6 +441,7 @@ PARALLEL = CodeQuestion(
         columns_normalised: "the columns sum to one instead of the rows: normalise over the keys of each query.",
     },
     accepted=[parallel_with_matmul],
+    outputs=("o [B, T, H, V]", "weights [B, H, T, T]"),
 )
 
 RECURRENT = CodeQuestion(
@@ -437,8 +479,11 @@ RECURRENT = CodeQuestion(
         read_before_write: "your result equals a state that is read *before* the token is written.",
         normaliser_without_phi: "the normaliser adds up raw keys: z sums φ(k).",
         divided_by_t: "the normaliser counts tokens; it must weigh them: φ(q)·z, with z the sum of φ(k).",
+        reset_one_token_late: "the state is emptied one token late: a document's *first* token must find it empty.",
+        already_divided: "your first result is already divided: return the numerator and the normaliser separately.",
     },
     accepted=[recurrent_with_einsum],
+    outputs=("numerator [B, T, H, V]", "normaliser [B, T, H]"),
     too_big=[all_states_at_once, full_matrix],
 )
 
@@ -455,19 +500,33 @@ CHUNKWISE = CodeQuestion(
         Case("two whole chunks", B=1, T=6, H=1, K=2, V=3, C=3),
         Case("ragged tail", B=2, T=13, H=2, K=4, V=6, C=4),
         Case("shorter than a chunk", B=2, T=3, H=2, K=4, V=3, C=8),
+        Limit(
+            "4,096 tokens",
+            T=4096,
+            H=1,
+            K=64,
+            V=64,
+            C=64,
+            cpu_seconds=20,
+            gigabytes=0.04,
+            hint="a block of scores is C×C: a T×T matrix is what chunks are there to avoid.",
+        ),
     ],
     hidden=[Shapes(8, T=(1, 40), C=(1, 16))],
     wrong={
         own_chunk_twice: "a chunk's own tokens arrive twice: once through the state and once through its own "
         "block. Read the state from *before* the chunk.",
         diagonal_lost: "each token misses its own value: the block inside a chunk includes its diagonal.",
+        future_inside_the_chunk: "inside a chunk, tokens see later ones: the block needs a mask.",
+        z_not_carried: "the normaliser counts the chunk's own tokens only: earlier chunks are in z.",
         tail_dropped: "the last, shorter chunk is missing: T need not divide by C.",
-        padding_in_the_state: "padded tokens reached the state: φ(0) is 1, not 0.",
-        scaled_twice: "the scale K^(-1/2) is applied twice.",
-        scale_dropped: "the scale K^(-1/2) is missing.",
-        state_of_the_chunk_alone: "each returned state holds its own chunk only: it must hold everything so far.",
+        padding_in_the_state: "padded tokens reached z: φ(0) is 1, not 0.",
+        states_before_the_chunk: "each returned state stands *before* its chunk: it must include the chunk.",
+        states_of_the_chunk_alone: "each returned state holds its own chunk only: it must hold everything so far.",
     },
     accepted=[chunkwise_all_at_once],
+    too_big=[one_big_block],
+    outputs=("o [B, T, H, V]", "S [B, N, H, K, V]", "z [B, N, H, K]"),
 )
 
 HANDOVER = CodeQuestion(
@@ -482,13 +541,16 @@ HANDOVER = CodeQuestion(
     visible=[TINY, RAGGED, ONE_TOKEN],
     hidden=[Shapes(6)],
     wrong={
-        z_forgotten: "S is carried over, but z is not: the first half is in the sum and not in its normaliser.",
+        z_not_read: "S is carried over, but z is not: the first half is in the sum and not in its normaliser.",
+        z_not_returned: "the z you return starts at the second half: it must count both halves, as S does.",
+        whole_text_at_once: "every token reads the state after the *last* token: token t may only see up to t.",
         state_ignored: "the second half starts from nothing: the first half's (S, z) is not used.",
         old_state_returned: "the outputs are right, but the state you return ends at the first half.",
         halves_averaged: "the halves are normalised separately and then averaged: add numerators and "
         "normalisers first, and divide once.",
     },
     accepted=[handover_token_by_token],
+    outputs=("o [B, T, H, V]", "S [B, H, K, V]", "z [B, H, K]"),
 )
 
 CROSSOVER = NumberQuestion(
@@ -513,35 +575,35 @@ CROSSOVER = NumberQuestion(
 EXPLAIN = ChoiceQuestion(
     id="08.6",
     objective="predict-cost",
-    title="Explain the gap",
+    title="Explain the agreement",
     points=1,
     minutes=5,
     difficulty=2,
-    question="Counting FLOPs puts the crossover at T = 256. On one laptop the curves cross at T = 310 instead. Near "
-    "there, softmax attention (one fused kernel) runs at 85 GFLOP/s and the chunkwise form at 70 GFLOP/s. Which "
-    "explanation fits these numbers?",
+    question="On one laptop, with C = D = 64, the curves cross at T = 250, very near the 256 that counting predicts. "
+    "Up to 512 tokens its causal softmax kernel takes as long as the one without a mask. Counted without the mask, it "
+    "runs at 88 GFLOP/s; the chunkwise form runs at 45 GFLOP/s. What explains the agreement with the count?",
     options={
         "A": Option(
-            "The count is wrong: causal attention skips half of the scores, and 2TD forgets that.",
-            why="2TD already contains the half: without the mask it would be 4TD, and the crossover 128.",
+            "The count is confirmed: both mixers do the FLOPs that were counted, at the same rate.",
+            why="look at the numbers: the rates differ by a factor of two, and a kernel that takes as long as one "
+            "without a mask does not skip the masked half.",
         ),
         "B": Option(
-            "Softmax attention also computes exponentials that the count leaves out, so its counted FLOPs take longer.",
-            why="the exponentials are real and are not counted, but on their own they would make softmax attention "
-            "slower and the crossing earlier. The rates say that its FLOPs take *less* time here.",
+            "Two errors cancel: the kernel does twice the FLOPs that were counted, but nearly twice as fast.",
+            why="the true count is 4TD for softmax attention, so T* would be C + D = 128 at equal rates; the "
+            "small products of the chunkwise form run at about half the rate, which moves it back to about 250.",
         ),
         "C": Option(
-            "The chunkwise form is many small operations, so a counted FLOP takes it longer than the fused kernel.",
-            why="equal FLOPs at a lower rate take more time, so at T = 256 linear attention is still behind. It "
-            "needs some more tokens until its smaller count makes up for its lower rate.",
+            "Below T = 256 the chunkwise form has no state yet, so the curves must part at 256.",
+            why="with C = 64 the state is carried from the second chunk on, and nothing happens at 256 itself.",
         ),
         "D": Option(
-            "Up to T = 256 the chunkwise form has no state to carry yet, so it becomes linear only there.",
-            why="the state is carried from the second chunk on, and reading and writing it costs 4D² for each "
-            "token, which is in the count.",
+            "The exponentials, which no formula counts, take exactly as long as the skipped half would have.",
+            why="the kernel skips nothing here: with and without a mask it takes the same time, and both contain "
+            "the exponentials.",
         ),
     },
-    answer="C",
+    answer="B",
 )
 
 MEMORY = CodeQuestion(
@@ -559,7 +621,7 @@ MEMORY = CodeQuestion(
         _sizes("double precision", 2, 6, 3, 16, 8, 4),
     ],
     hidden=[
-        _sizes("one layer", 1, 1, 1, 32, 4, 2),
+        _sizes("one layer", 1, 6, 4, 32, 4, 2),
         _sizes("one key-value head", 48, 64, 1, 128, 4, 1),
     ],
     wrong={
@@ -570,6 +632,7 @@ MEMORY = CodeQuestion(
         "only the cache is shared by groups.",
         one_dtype_for_both: "state and cache have different item sizes: the state stays in the wider one.",
         keys_only: "a cached token keeps a key *and* a value.",
+        rounded_up: "your number of tokens is rounded: leave it as it is.",
     },
     accepted=[memory_per_layer],
 )

@@ -16,20 +16,23 @@ Value = float | int | str
 
 
 def predict(name: str, guess: object, unit: str = "") -> None:
-    """Note a guess (a number or a few words) under `name`; `...` is no guess yet."""
+    """Note a guess under `name`: a number where there is a unit, else a number or a few words. `...` is none yet."""
     show_safely(lambda: _predict(str(name), guess, str(unit)))
 
 
-def reveal(name: str, measured: object) -> None:
-    """Show the first guess noted under `name` beside what was measured, and keep the measurement too."""
-    show_safely(lambda: _reveal(str(name), measured))
+def reveal(name: str, measured: object, how: str = "measured") -> None:
+    """Show the first guess noted under `name` beside what was measured, and keep the measurement too.
+
+    `how` is the word for where the number comes from: "measured", or "counted" for one that was derived.
+    """
+    show_safely(lambda: _reveal(str(name), measured, str(how)))
 
 
 def _predict(name: str, guess: object, unit: str) -> Message:
     if guess is ... or guess is None:
         return line(name, "", "no guess yet: replace the ... by a number, then run the cell again")
     try:
-        value = plain_value(guess)
+        value = as_number(guess) if unit else plain_value(guess)
     except (TypeError, ValueError) as error:
         return line(name, "", f"not noted: {error}")
 
@@ -44,7 +47,7 @@ def _predict(name: str, guess: object, unit: str) -> Message:
     return line(name, "", f"noted: {_with_unit(value, unit)}", notes=notes)
 
 
-def _reveal(name: str, measured: object) -> Message:
+def _reveal(name: str, measured: object, how: str) -> Message:
     try:
         value = plain_value(measured)
     except (TypeError, ValueError) as error:
@@ -53,7 +56,7 @@ def _reveal(name: str, measured: object) -> Message:
     entry = data["predictions"].get(name, {})
     guesses, unit = _guesses(entry), str(entry.get("unit", ""))
     if not guesses:
-        return line(name, "", f"no guess was noted; measured {_with_unit(value, unit)}", notes=notes)
+        return line(name, "", f"no guess was noted; {how} {_with_unit(value, unit)}", notes=notes)
 
     def change(data: progress.Data) -> None:
         data["predictions"][name]["measured"] = value
@@ -61,7 +64,7 @@ def _reveal(name: str, measured: object) -> Message:
     _, more = progress.update(change)
     later = f" (later: {', '.join(map(show_value, guesses[1:]))})" if guesses[1:] else ""
     guessed = f"you guessed {_with_unit(guesses[0], unit)}{later}"
-    outcome = f"measured {_with_unit(value, unit)}{compare_guess(guesses[0], value)}"
+    outcome = f"{how} {_with_unit(value, unit)}{compare_guess(guesses[0], value)}"
     return line(name, "", f"{guessed}; {outcome}", notes=[*notes, *more])
 
 

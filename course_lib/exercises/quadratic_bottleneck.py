@@ -78,6 +78,20 @@ def scaled_by_K(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return attention_reference(q * q.shape[-1] ** -0.5, k, v)
 
 
+def own_token_masked(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def weigh(scores: Tensor) -> Tensor:
+        T_q, T_k = scores.shape[-2:]
+        hidden = torch.ones(T_q, T_k, dtype=torch.bool).triu(T_k - T_q)
+        return (scores * q.shape[-1] ** -0.5).masked_fill(hidden, float("-inf")).softmax(-1)
+
+    return _attention(q, k, v, weigh)
+
+
+def last_keys_only(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    T_q = q.shape[1]
+    return attention_reference(q, k[:, -T_q:], v[:, -T_q:])
+
+
 def softmax_over_queries(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     def weigh(scores: Tensor) -> Tensor:
         scaled = (scores * q.shape[-1] ** -0.5).masked_fill(_future(scores), float("-inf"))
@@ -127,6 +141,15 @@ def heads_twice(T: int, d: int, heads: int, kv_heads: int, mlp_ratio: int) -> tu
 
 def mask_not_skipped(T: int, d: int, heads: int, kv_heads: int, mlp_ratio: int) -> tuple[float, float]:
     return _layer(4 * d * d * (1 + kv_heads / heads + mlp_ratio), 4 * d, T)
+
+
+def flops_per_token(T: int, d: int, heads: int, kv_heads: int, mlp_ratio: int) -> tuple[float, float]:
+    flops, T_star = layer_reference(T, d, heads, kv_heads, mlp_ratio)
+    return flops / T, T_star
+
+
+def mlp_always_four_times(T: int, d: int, heads: int, kv_heads: int, mlp_ratio: int) -> tuple[float, float]:
+    return layer_reference(T, d, heads, kv_heads, 4)
 
 
 def full_kv_heads(T: int, d: int, heads: int, kv_heads: int, mlp_ratio: int) -> tuple[float, float]:
@@ -180,6 +203,15 @@ def batch_forgotten(B: int, T: int, H: int, itemsize: int, budget: int) -> tuple
     return memory_reference(1, T, H, itemsize, budget)
 
 
+def length_not_whole(B: int, T: int, H: int, itemsize: int, budget: int) -> tuple[int, float]:
+    return memory_reference(B, T, H, itemsize, budget)[0], (budget / (2 * B * H * itemsize)) ** 0.5
+
+
+def length_rounded_up(B: int, T: int, H: int, itemsize: int, budget: int) -> tuple[int, int]:
+    peak, longest = memory_reference(B, T, H, itemsize, budget)
+    return peak, longest + 1
+
+
 def budget_divided_once(B: int, T: int, H: int, itemsize: int, budget: int) -> tuple[int, int]:
     return memory_reference(B, T, H, itemsize, budget)[0], budget // (2 * B * H * itemsize)
 
@@ -215,6 +247,8 @@ ATTENTION = CodeQuestion(
         not_masked: "every query sees all keys, also the later ones.",
         not_scaled: "the scores are not divided by √K.",
         scaled_by_K: "the scores are divided by K instead of √K.",
+        own_token_masked: "each query must see its own token too: mask only what comes *after* it.",
+        last_keys_only: "only the last T_q keys are used: the queries also see all that came before them.",
         softmax_over_queries: "the softmax runs over the queries: each *query* shares its weight over the keys.",
     },
     accepted=[attention_by_positions],
@@ -241,6 +275,8 @@ LAYER = CodeQuestion(
         heads_twice: "the heads are counted twice: H heads of size d/H make d together.",
         mask_not_skipped: "that is attention without a mask: causal attention skips half of the pairs.",
         full_kv_heads: "keys and values are projected for kv_heads heads only, not for all of them.",
+        flops_per_token: "those are the FLOPs of one token: the layer works on T of them.",
+        mlp_always_four_times: "the inside of the MLP is mlp_ratio times as wide as d, not always four times.",
         one_mlp_product: "the MLP has two products: up to mlp_ratio·d, and back down to d.",
     },
     accepted=[layer_piece_by_piece],
@@ -267,6 +303,8 @@ MEMORY = CodeQuestion(
         heads_forgotten: "every head has its own T×T matrix.",
         batch_forgotten: "every sequence of the batch has its own T×T matrices.",
         always_four_bytes: "the numbers are not always four bytes wide: use itemsize.",
+        length_not_whole: "the peak is right. A length is a whole number, and its tables must still fit.",
+        length_rounded_up: "the peak is right, but the tables of your length are just too large for the budget.",
         budget_divided_once: "the peak is right. The longest text must satisfy a condition on T², not on T.",
     },
     accepted=[memory_by_search],
@@ -294,14 +332,14 @@ SUMMARIZER = ChoiceQuestion(
             "work. That is not the part that explodes.",
         ),
         "C": Option(
-            "Self-attention compares every token with every other, so its time and its score matrices grow with "
-            "T²: 20 times the tokens, 400 times the pairs. Efficient attention avoids forming all pairs.",
+            "Attention compares every token with every other: 20 times the tokens are 400 times the pairs. "
+            "Efficient attention does not form all pairs.",
             why="the pairs are the problem, in operations and in stored scores, and mechanisms that never form "
             "them grow with T, or nearly so.",
         ),
         "D": Option(
             "The summary is written one token at a time, which is slow; efficient attention writes all its "
-            "tokens at once.",
+            "tokens at once, whatever the length of the text.",
             why="writing token by token is true of short letters too, and efficient attention does not change "
             "it. What changed here is the length of the text that is read.",
         ),
@@ -337,8 +375,7 @@ FORGETTING = ChoiceQuestion(
             why="the mask hides later tokens from earlier ones. The last page may look back at the first one.",
         ),
         "D": Option(
-            "A place for each token: all of them are added into one matrix of fixed size, where they overlap, so "
-            "a single one can no longer be read back.",
+            "A place for each token: all of them are added into one matrix of fixed size, where they overlap.",
             why="softmax attention keeps every key and value and can pick one. One fixed matrix holds the sum of "
             "all of them.",
         ),

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -155,6 +156,13 @@ def test_a_hint_is_chosen_over_all_cases_where_one_case_fits_two() -> None:
 
 def test_a_wrong_answer_in_float32_still_gets_its_hint() -> None:
     assert "nothing is remembered" in text(CODE, lambda k, v: forgets_all_but_the_last(k.float(), v.float()))
+
+
+def test_float32_on_the_way_is_not_taken_for_a_mistake_that_this_case_cannot_show() -> None:
+    """With one token, nothing is forgotten: there, that mistake is the right answer."""
+    toy = dataclasses.replace(CODE, visible=[Case("one token", T=1), Case("two", T=2)])
+    message = text(toy, lambda k, v: running(k.float(), v.float()).double())
+    assert "right to float32 accuracy only" in message, message
 
 
 def test_an_unknown_mistake_is_described() -> None:
