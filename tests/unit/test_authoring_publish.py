@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from course_lib.authoring import build, graph, publish, source
 
 ROOT = Path(__file__).parents[2]
-PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "course_lib", "data")
+PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "course_lib", "data", "notebooks")
 FAKE_COLAB = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n"
 WHERE = "\nimport course_lib; print(course_lib.__file__)"
 
@@ -141,12 +143,13 @@ def test_the_default_is_the_remote(repository):
 # ---- the set-up cell ----------------------------------------------------------------------------
 
 
-def set_up(folder: Path, text: str, *, site: bool = False, **env: str) -> subprocess.CompletedProcess:
+def set_up(
+    folder: Path, text: str, *, site: bool = False, python: Path | str = sys.executable
+) -> subprocess.CompletedProcess:
     """Runs the cell in `folder`, without site-packages unless `site`, so that course_lib is not installed."""
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    options = [] if site else ["-S"]
-    command = [sys.executable, *options, "-c", text + WHERE]
-    return subprocess.run(command, cwd=folder, env=clean | env, capture_output=True, text=True, check=False)
+    command = [str(python), *([] if site else ["-S"]), "-c", text + WHERE]
+    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, check=False)
 
 
 def cell_text(repository: str = "", ref: str = "main") -> str:
@@ -194,37 +197,56 @@ def release(tmp_path_factory) -> Path:
     return committed(folder)
 
 
-def installed(target: Path) -> set[str]:
-    return {p.name.split("-")[0] for p in target.iterdir() if p.name not in ("bin", "Scripts")}
+@pytest.fixture
+def machine(tmp_path) -> Path:
+    """The interpreter of a new environment: a machine that has pip and nothing else."""
+    venv.create(tmp_path / "machine", with_pip=True)
+    return tmp_path / "machine" / ("Scripts" if os.name == "nt" else "bin") / "python"
 
 
-def assert_works(ran: subprocess.CompletedProcess, target: Path) -> None:
+def installed(machine: Path) -> set[str]:
+    command = [str(machine), "-m", "pip", "list", "--format=freeze"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {line.partition("==")[0] for line in listed.splitlines()}
+
+
+def assert_installs(machine: Path, folder: Path, text: str) -> None:
+    before = installed(machine)
+    ran = set_up(folder, FAKE_COLAB + text, site=True, python=machine)
     assert ran.returncode == 0, ran.stderr
-    assert Path(ran.stdout.strip().splitlines()[-1]) == target / "course_lib/__init__.py"
-    assert installed(target) == {"course_lib", "linear_time_models_course"}, "no dependency is ever installed"
+    assert Path(ran.stdout.strip().splitlines()[-1]).is_relative_to(folder / "machine")
+    assert installed(machine) - before == {"linear-time-models-course"}, "no dependency is ever installed"
     program = "from course_lib import course; print(len(course.load().chapters))"
-    env = os.environ | {"PYTHONPATH": str(target)}
-    found = subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == "22"
+    command = [str(machine), "-c", program]
+    assert subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout.strip() == b"22"
 
 
-def test_colab_installs_from_the_repository(release, tmp_path):
-    target = tmp_path / "site"
-    text = FAKE_COLAB + cell_text(release.as_uri())
+def test_colab_installs_from_the_repository(release, machine, tmp_path):
+    text = cell_text(release.as_uri())
     assert f"git+{release.as_uri()}@main" in text
-    env = {"PIP_TARGET": str(target), "PYTHONPATH": str(target)}
-    assert_works(set_up(tmp_path, text, **env), target)
+    assert_installs(machine, tmp_path, text)
 
 
-def test_colab_installs_from_an_uploaded_wheel(release, tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(release, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
     subprocess.run([*command, str(release)], check=True)
-    assert [p.name for p in tmp_path.glob("*.whl")] == ["linear_time_models_course-0.1.0-py3-none-any.whl"]
-    target = tmp_path / "site"
-    env = {"PIP_TARGET": str(target), "PYTHONPATH": str(target)}
-    assert_works(set_up(tmp_path, FAKE_COLAB + cell_text("who/does-not-exist"), **env), target)
+    return next(folder.glob("*.whl"))
+
+
+def test_colab_installs_from_an_uploaded_wheel(wheel, machine, tmp_path):
+    assert wheel.name == "linear_time_models_course-0.1.0-py3-none-any.whl"
+    shutil.copy2(wheel, tmp_path)
+    assert_installs(machine, tmp_path, cell_text("who/does-not-exist"))
+
+
+def test_the_wheel_holds_notebooks_and_recordings_and_no_sources(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"course_lib/notebooks/08_linear-attention.ipynb", "course_lib/recorded/prefill-cpu.csv"} <= set(
+        names
+    )
+    assert not [name for name in names if "source/" in name or name.endswith("course.yml")]
 
 
 def test_every_notebook_has_the_same_set_up_cell(built):
