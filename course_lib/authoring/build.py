@@ -210,10 +210,13 @@ def build(
 
 
 def format_sources(root: Path, numbers: Iterable[str] = ()) -> None:
-    """Formats the code cells of the chosen chapters' sources, in place."""
+    """Formats the code cells of the chosen chapters' sources, in place; ValueError names a cell that is no Python."""
     for chapter in chosen(graph.load(root), numbers):
         path = source.source_path(root, chapter)
-        write_atomically(path, style.formatted(root, path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        if faults := list(style.syntax_faults(path.relative_to(root).as_posix(), text)):
+            raise ValueError("; ".join(faults))
+        write_atomically(path, style.formatted(root, text))
 
 
 def chosen(course: Course, numbers: Iterable[str]) -> list[Chapter]:

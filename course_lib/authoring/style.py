@@ -7,6 +7,7 @@ cell they stand in.
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
 from course_lib.authoring import source
 
@@ -22,19 +24,32 @@ def formatted(root: Path, text: str) -> str:
     """The source with its code cells formatted by the rules in the checkout's pyproject.toml."""
     rows, spans = text.splitlines(), source.code_spans(text)
     cells = ["\n".join(rows[first - 1 : last]) for first, last in spans]
-    for (first, last), cell in reversed(list(zip(spans, _ruff(root, cells), strict=True))):
+    for (first, last), cell in zip(reversed(spans), reversed(_ruff(root, cells)), strict=True):
         rows[first - 1 : last] = cell.splitlines()
     return "\n".join(rows) + "\n"
 
 
 def style_faults(root: Path, path: str, text: str) -> Iterator[str]:
-    """The first cell that is not formatted, with its line."""
-    for number, (old, new) in enumerate(
-        zip(text.splitlines(), formatted(root, text).splitlines(), strict=False), 1
-    ):
+    """The first cell that is not formatted, or is no Python, with its line."""
+    if broken := list(syntax_faults(path, text)):
+        yield from broken
+        return
+    rows = zip(text.splitlines(), formatted(root, text).splitlines(), strict=False)
+    for number, (old, new) in enumerate(rows, 1):
         if old != new:
             yield f"{path}:{number}: the code is not formatted; run `course build --format`"
             return
+
+
+def syntax_faults(path: str, text: str) -> Iterator[str]:
+    """Each cell that Python cannot read, with its line. IPython's magics are no Python, and pass."""
+    rows = text.splitlines()
+    for first, last in source.code_spans(text):
+        code = TransformerManager().transform_cell("\n".join(rows[first - 1 : last]))
+        try:
+            ast.parse(code)
+        except SyntaxError as error:
+            yield f"{path}:{first + (error.lineno or 1) - 1}: {error.msg}"
 
 
 def _ruff(root: Path, cells: list[str]) -> list[str]:

@@ -64,7 +64,8 @@ class Label:
     @classmethod
     def of(cls, path: tuple, count: int, outputs: tuple[str, ...], case: Case | None) -> "Label":
         position = path[0] if path and isinstance(path[0], int) else 0
-        declared = outputs[position] if position < len(outputs) and len(path) <= 1 else ""
+        one_of_them = len(path) == 1 or (not path and count == 1)
+        declared = outputs[position] if position < len(outputs) and one_of_them else ""
         name, _, axes = declared.partition("[")
         letters = tuple(axis.strip() for axis in axes.rstrip("] ").split(",") if axis.strip())
         return cls(_call(path, count, name.strip()), letters, case)

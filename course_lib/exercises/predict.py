@@ -98,7 +98,7 @@ def as_number(value: object) -> float | int:
 
 
 def compare_guess(guess: Value, measured: Value) -> str:
-    """`: 3,125 times more`, `: within 5 %`, `: as you guessed`; empty where a ratio would say nothing."""
+    """`: 3,125 times as much`, `: within 5 %`, `: as you guessed`; empty where a ratio would say nothing."""
     if guess == measured:
         return ": as you guessed"
     if isinstance(guess, str) or isinstance(measured, str) or guess <= 0 or measured <= 0:
@@ -106,7 +106,7 @@ def compare_guess(guess: Value, measured: Value) -> str:
     ratio = measured / guess
     if abs(ratio - 1) <= 0.05:
         return ": within 5 %"
-    return f": {_ratio(ratio)} times more" if ratio > 1 else f": {_ratio(1 / ratio)} times less"
+    return f": {_ratio(ratio)} times as much" if ratio > 1 else f": {_ratio(1 / ratio)} times less"
 
 
 def _ratio(ratio: float) -> str:

@@ -82,3 +82,8 @@ def test_build_formats_sources_in_place(tiny):
     path.write_text(text.replace("double(21)", "double( 21 )"))
     build.format_sources(tiny)
     assert path.read_text() == text
+
+
+def test_a_cell_that_is_no_python_is_named_with_its_line(tiny):
+    broken = NEAT.replace("return x + 1", "return (x + 1")
+    assert list(style.style_faults(tiny, "x.md", broken)) == ["x.md:9: '(' was never closed"]

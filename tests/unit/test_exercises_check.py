@@ -278,6 +278,23 @@ def test_nothing_gets_out(answer: object, state: str, said: str, capsys: pytest.
     assert evaluate(CODE, answer).state == state
 
 
+class LeavesWhenTouched(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, *_args, **_kwargs):
+        raise SystemExit("gone")
+
+
+def test_a_tensor_that_ends_the_program_when_it_is_compared_does_not_get_out() -> None:
+    assert "cannot be compared" in text(CODE, lambda k, v: running(k, v).as_subclass(LeavesWhenTouched))
+
+
+def test_a_wrong_structure_is_told_of_the_whole_result() -> None:
+    two = dataclasses.replace(
+        CODE, reference=lambda k, v: (k, v), outputs=("k [B, T, H, K]", "v [B, T, H, V]")
+    )
+    assert text(two, lambda k, v: k).endswith("tiny: a tensor came back, a tuple of 2 is expected.")
+
+
 def test_the_students_own_interrupt_gets_out() -> None:
     def interrupted(k, v):
         raise KeyboardInterrupt

@@ -102,7 +102,7 @@ def test_a_guess_and_its_measurement(file: Path, capsys: pytest.CaptureFixture) 
     reveal("state size", 12_800_000)
     assert capsys.readouterr().out == (
         "state size  noted: 4,096 numbers\n"
-        "state size  you guessed 4,096 numbers; measured 12.8 million numbers: 3,125 times more\n"
+        "state size  you guessed 4,096 numbers; measured 12.8 million numbers: 3,125 times as much\n"
     )
     assert predictions(file) == {"state size": {"guesses": [4096], "unit": "numbers", "measured": 12_800_000}}
 
@@ -124,7 +124,7 @@ def test_the_first_guess_is_what_counts(file: Path, capsys: pytest.CaptureFixtur
     reveal("size", 400)
     assert (
         capsys.readouterr().out
-        == "size  you guessed 10 ms (later: 100, 400); measured 400 ms: 40 times more\n"
+        == "size  you guessed 10 ms (later: 100, 400); measured 400 ms: 40 times as much\n"
     )
     assert predictions(file)["size"]["guesses"] == [10, 100, 400]
 
@@ -160,7 +160,7 @@ def test_a_file_edited_by_hand_gives_no_guess(file: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("guess", "measured", "said"),
     [
-        (4096, 12_800_000, ": 3,125 times more"),
+        (4096, 12_800_000, ": 3,125 times as much"),
         (100, 40, ": 2.5 times less"),
         (100, 104, ": within 5 %"),
         (100, 100, ": as you guessed"),
