@@ -16,6 +16,7 @@ from statistics import fmean
 
 from course_lib.course import Chapter, Course
 
+XHTML = "http://www.w3.org/1999/xhtml"
 NODE_W, NODE_H = 180, 46  # pixels
 ROW_GAP, MARGIN = 78, 14
 LEGEND_COLUMNS, LEGEND_W, LEGEND_ROW = 3, 268, 24
@@ -266,9 +267,16 @@ def _svg_node(node: Node) -> str:
         f'<text x="{node.x:.1f}" y="{node.y + 13:.1f}" text-anchor="middle">{escape(name)}</text>'
     )
     state = "" if ready else " (planned)"
-    title = f"<title>{node.chapter.number} {escape(node.chapter.title)}{state}</title>"
-    group = f'<g opacity="{0.3 if node.faded else 1}">{title}{shape}{words}</g>'
-    return f'<a href="{escape(node.chapter.notebook)}">{group}</a>' if ready else group
+    title = f"{node.chapter.number} {escape(node.chapter.title)}{state}"
+    group = f'<g opacity="{0.3 if node.faded else 1}"><title>{title}</title>{shape}{words}</g>'
+    return group + _html_link(node, title) if ready else group
+
+
+def _html_link(node: Node, title: str) -> str:
+    """An HTML link laid over the node: JupyterLab rewrites the address of links, and fails on those of SVG."""
+    place = f'x="{node.x - NODE_W / 2:.1f}" y="{node.y - NODE_H / 2:.1f}" width="{NODE_W}" height="{NODE_H}"'
+    link = f'href="{escape(node.chapter.notebook)}" title="{title}" style="display: block; height: 100%"'
+    return f'<foreignObject {place}><a xmlns="{XHTML}" {link}></a></foreignObject>'
 
 
 def _svg_edge(edge: Edge) -> str:
