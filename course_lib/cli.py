@@ -7,6 +7,7 @@ torch, and a missing extra is reported by the one command that wants it.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ EXTRAS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # redirected on Windows, it may not know → and ≥
+            stream.reconfigure(errors="replace")
     options, rest = parser().parse_known_args(arguments)
     if rest and options.command is not lab:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
@@ -190,10 +194,10 @@ def publish(options: argparse.Namespace) -> int:
     from course_lib.authoring import publish as publisher
 
     root = _checkout()
+    if options.repo or not options.student_tree:  # first, so that the tree carries the address
+        print(publisher.stamp(root, options.repo or publisher.remote(root), options.ref))
     if options.student_tree:
         print(publisher.student_tree(root, options.student_tree))
-    if options.repo or not options.student_tree:
-        print(publisher.stamp(root, options.repo or publisher.remote(root), options.ref))
     return 0
 
 

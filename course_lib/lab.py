@@ -65,7 +65,7 @@ def _newer(name: str) -> str:
 
 def reset(released: Path, work: Path, number: str, *, ask: Callable[[str], str]) -> str:
     """Replaces one chapter's copy by the release, after asking and with a dated backup."""
-    source = next(released.glob(f"{number}_*.ipynb"), None)
+    source = next((path for path in released.glob("*.ipynb") if path.name.split("_")[0] == number), None)
     if source is None:
         raise ValueError(f"there is no chapter {number!r} among the notebooks in {released.name}/")
     copy = work / source.name
@@ -110,9 +110,10 @@ def _copy(source: Path, target: Path) -> None:
 def _records(work: Path) -> dict[str, str]:
     """Name → hash of the release; a file that cannot be read counts as empty, so that every copy is kept."""
     try:
-        return dict(json.loads((work / RELEASE).read_text(encoding="utf-8")))
+        records = json.loads((work / RELEASE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return records if isinstance(records, dict) else {}
 
 
 def _write_records(work: Path, records: dict[str, str]) -> None:

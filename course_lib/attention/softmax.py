@@ -131,7 +131,8 @@ def _attend(
     if mode == "sdpa":
         return _sdpa(q, k, v, scale, causal)
     with no_autocast(q):
-        q_h, k_h, v_h = (x.transpose(1, 2) for x in cast_up(q * scale, *_share(q, k, v)))  # [B, H, T, ·]
+        q, k_all, v_all = cast_up(q, *_share(q, k, v))  # before the scale: q · scale rounds in q's dtype
+        q_h, k_h, v_h = (x.transpose(1, 2) for x in (q * scale, k_all, v_all))  # [B, H, T, ·]
         if mode == "parallel" or T_q == 0:
             o = _parallel(q_h, k_h, v_h, causal)
         else:

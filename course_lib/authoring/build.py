@@ -9,6 +9,7 @@ re-executes nothing.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -44,6 +45,12 @@ def code_digest(notebook: NotebookNode) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
+def output_digest(notebook: NotebookNode) -> str:
+    """A hash of all outputs, so that a build sees when somebody changed what it had stored."""
+    stored = [[cell.execution_count, cell.outputs] for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def module_digests(root: Path, modules: Iterable[str]) -> dict[str, str]:
     """Path in the checkout → hash of the file, for the modules that are files of its course_lib."""
     digests = {}
@@ -77,6 +84,8 @@ def stale(root: Path, fresh: NotebookNode, old: NotebookNode | None) -> str | No
         return "not built before"
     if not stamp["code"] == code_digest(fresh) == code_digest(old):
         return "its code changed"
+    if stamp.get("outputs") != output_digest(old):
+        return "its stored outputs are not those of the last build"
     if stamp["pins"] != pins(root):
         return "the pinned versions changed"
     for path, digest in stamp["modules"].items():
@@ -147,7 +156,12 @@ def run_notebook(
 
 def _stamp(root: Path, fresh: NotebookNode, result: Execution) -> dict[str, Any]:
     modules = module_digests(root, result.modules)
-    return {"code": code_digest(fresh), "modules": modules, "pins": pins(root)}
+    return {
+        "code": code_digest(fresh),
+        "outputs": output_digest(result.notebook),
+        "modules": modules,
+        "pins": pins(root),
+    }
 
 
 def keep_outputs(fresh: NotebookNode, old: NotebookNode) -> None:

@@ -27,6 +27,8 @@ HIDDEN = (
     "build/",
     "work/",
 )
+# The mark alone on its line, in a source or inside a notebook's JSON; prose may speak of it.
+SOLUTION = re.compile(rb'^[\s"]*' + BEGIN.encode() + rb'(\\n)?[\s",]*$', re.M)
 TELLTALE = ("course_lib.authoring", "course_lib.grading", "notebooks/source", BEGIN)
 
 
@@ -60,15 +62,17 @@ def student_tree(root: Path, folder: Path) -> str:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: name a new folder")
     shown = [path for path in tracked(root) if not hidden(root, path)]
+    if telling := [path for path in shown if SOLUTION.search((root / path).read_bytes())]:
+        raise ValueError(f"these files hold a solution and would be seen: {', '.join(telling)}")
     for path in shown:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / path, folder / path)
-    return f"wrote {len(shown)} files to {folder}; no sources, solutions or authoring among them"
+    return f"wrote {len(shown)} files to {folder}; no sources, solution notebooks or authoring among them"
 
 
 def tracked(root: Path) -> list[str]:
-    """The files that git tracks or would track, as POSIX paths."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    """The files that git tracks, as POSIX paths: what merely lies there (grades, drafts) is nobody's to see."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:
         raise ValueError(f"--student-tree needs a git checkout: {asked.stderr.strip()}")

@@ -52,7 +52,9 @@ def show_safely(make: Callable[[], Message]) -> None:
         message = make()
     except LookupError as error:  # how `find` says that there is no such question
         message = line("", "", error_text(error))
-    except Exception as error:  # noqa: BLE001 - a bug of ours must not stop a student's notebook
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - neither a bug of ours nor SystemExit may stop a notebook
         text = f"{type(error).__name__}: {error_text(error)}"
         message = line("", "", "the check itself failed; your answer is not to blame.", text)
     show(message)
@@ -62,7 +64,9 @@ def error_text(error: BaseException) -> str:
     """An exception's message on one line, without addresses, however badly its class is written."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - a student's own exception class
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a student's own exception class
         return ""
     text = re.sub(r"0x[0-9a-fA-F]{4,}", "0x…", " ".join(text.split()))
     return text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + " …"

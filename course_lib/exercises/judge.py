@@ -46,7 +46,9 @@ def judge(question: CodeQuestion, case: Case, value: object) -> Verdict:
     expected, rtol = question.expected(case), question.tolerance(case)
     try:
         difference = compare(value, expected, rtol, case, question.outputs)
-    except (Exception, SystemExit):  # noqa: BLE001 - an object that claims to be what it is not; ours to survive
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - an object that claims to be what it is not; ours to survive
         return Verdict(case, "failed", f"a {type(value).__name__} came back that cannot be compared.")
     if difference is None:
         return Verdict(case, "passed")

@@ -172,3 +172,19 @@ def test_vmap_and_grad_of_torch_func(fn, mode):
     gradient = torch.func.grad(lambda q: f(q, k, v)[0].sum())(q)
     q.requires_grad_()
     torch.testing.assert_close(gradient, torch.autograd.grad(f(q, k, v)[0].sum(), q)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mode", ["parallel", "chunk"])
+def test_softmax_scales_in_the_working_precision(dtype, mode):
+    """K ** -0.5 is no power of two at K = 48, so q · scale rounds: it must be rounded in float32.
+
+    The reference starts from the same rounded inputs, so what is left is the rounding of the output to `dtype`
+    (eps / 2 of its size) and float32's own error, far below it.
+    """
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (3 * torch.randn(3, 1, 200, 2, 48, generator=generator)).to(dtype)
+    exact, _ = softmax_attention(q.double(), k.double(), v.double(), mode="parallel")
+    o, _ = softmax_attention(q, k, v, mode=mode)
+    bound = torch.finfo(dtype).eps / 2 * exact.abs().max() * 1.01
+    assert (o.double() - exact).abs().max() <= bound

@@ -140,6 +140,18 @@ def test_the_recorded_modules_are_those_the_kernel_imported(built):
     assert stamp.pins == {"numpy": "2.4.6", "torch": "2.13.0"}
 
 
+@pytest.mark.parametrize("damage", ["doubled", "stderr", "deleted"])
+def test_damaged_outputs_are_made_anew(built, damage):
+    notebook = read(built / NOTEBOOK)
+    cell = next(c for c in notebook.cells if c.cell_type == "code" and c.outputs)
+    noise = nbformat.v4.new_output("stream", name="stderr", text="/home/me was here")
+    cell.outputs = {"doubled": [*cell.outputs, *cell.outputs], "stderr": [noise], "deleted": []}[damage]
+    nbformat.write(notebook, built / NOTEBOOK)
+    messages = rebuild(built)
+    assert any("its stored outputs are not those of the last build" in m for m in messages), messages
+    assert all("unchanged" in m for m in rebuild(built))
+
+
 def test_force_executes_what_has_not_changed(built):
     assert all("asked for" in m for m in rebuild(built, force=True))
 

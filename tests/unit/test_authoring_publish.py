@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from course_lib import cli
 from course_lib.authoring import build, graph, publish, source
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,8 @@ def test_the_student_tree_holds_no_sources_and_no_solutions(repository, tmp_path
     (repository / "tests").mkdir()
     (repository / "tests/test_a.py").write_text("from course_lib.authoring import build\n")
     (repository / "tests/test_b.py").write_text("from course_lib import steps\n")
+    git(repository, "add", "--all")
+    (repository / "grades.csv").write_text("who,points")
     said = publish.student_tree(repository, tmp_path / "class")
     files = {
         p.relative_to(tmp_path / "class").as_posix() for p in (tmp_path / "class").rglob("*") if p.is_file()
@@ -54,6 +57,7 @@ def test_the_student_tree_holds_no_sources_and_no_solutions(repository, tmp_path
     assert {"notebooks/00_first-steps.ipynb", "course_lib/steps.py", "tests/test_b.py"} <= files
     assert not any(f.startswith(("notebooks/source", "build", "course_lib/authoring")) for f in files)
     assert "tests/test_a.py" not in files
+    assert "grades.csv" not in files, "what git does not track is not the class's to see"
     assert f"{len(files)} files" in said
     texts = [p.read_text(encoding="utf-8") for p in (tmp_path / "class").rglob("*") if p.is_file()]
     assert not any("the whole secret" in text for text in texts)
@@ -65,6 +69,24 @@ def test_a_folder_with_files_is_refused(repository, tmp_path):
     with pytest.raises(ValueError, match="is not empty"):
         publish.student_tree(repository, tmp_path / "class")
     assert [p.name for p in (tmp_path / "class").iterdir()] == ["mine.txt"]
+
+
+def test_a_tree_written_with_an_address_carries_it(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_checkout", lambda: repository)
+    command = ["publish", "--repo", "who/what", "--ref", "v1", "--student-tree", str(tmp_path / "class")]
+    assert cli.main(command) == 0
+    assert json.loads((tmp_path / "class/course_lib/course.json").read_text())["repository"] == "who/what"
+
+
+@pytest.mark.parametrize("name", ["notebooks/draft.md", "notebooks/draft.ipynb"])
+def test_a_tracked_file_with_a_solution_is_refused(repository, tmp_path, name):
+    mark = "    ### BEGIN SOLUTION"
+    text = json.dumps({"source": [mark + "\n", "x"]}, indent=1) if name.endswith("ipynb") else f"{mark}\nx\n"
+    (repository / name).write_text(text)
+    git(repository, "add", "--all")
+    with pytest.raises(ValueError, match=f"hold a solution and would be seen: {name}"):
+        publish.student_tree(repository, tmp_path / "class")
+    assert not (tmp_path / "class").exists()
 
 
 def test_a_tree_without_git_is_refused(built, tmp_path):

@@ -1,5 +1,6 @@
 """The `course` command: what it parses, what it imports, what it prints, and what it never overwrites."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -351,3 +352,29 @@ def test_doctor_measures_the_machine(capsys):
     rows = ("Python", "torch", "device", "compute capability", "bf16", "threads", "memory", "GFLOP/s", "GB/s")
     for name in rows:
         assert name in out, f"{name} is not in the report"
+
+
+@pytest.mark.parametrize("record", ["null", "3", "[1, 2]"])
+def test_a_record_that_is_no_record_keeps_every_copy(folders, record):
+    released, work = folders
+    lab.update(released, work)
+    (work / "00_a.ipynb").write_text("mine")
+    (work / lab.RELEASE).write_text(record)
+    assert any(note.startswith("kept") for note in lab.update(released, work))
+    assert (work / "00_a.ipynb").read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", ["*", "??", "0", ""])
+def test_reset_takes_a_number_and_no_pattern(folders, number):
+    with pytest.raises(ValueError, match="there is no chapter"):
+        lab.reset(*folders, number, ask=lambda _: "y")
+
+
+def test_output_that_cannot_show_an_arrow_still_says_the_rest():
+    program = "from course_lib import cli\n"
+    program += "cli.lab = lambda o: print('00 → 01') or 0\ncli.main(['lab'])"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    assert "00 ? 01" in done.stdout

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import textwrap
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from course_lib.exercises import ask, check, limits, question, score
+from course_lib.exercises import ask, check, limits, predict, question, score
 from course_lib.exercises.check import evaluate, report_line
 from course_lib.exercises.question import (
     Case,
@@ -567,3 +568,35 @@ def test_a_student_does_not_import_what_only_authors_need() -> None:
     program = f"import sys, course_lib.exercises; print([m for m in {names} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+class Gone(BaseException):
+    """What `except Exception` does not catch."""
+
+
+class LeavesWhenLookedAt:
+    def __getattr__(self, name):
+        raise Gone
+
+    def __str__(self):
+        raise Gone
+
+
+class LeavesWhenTold(Exception):  # noqa: N818 - a student's own name for it
+    def __str__(self):
+        raise Gone
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: check("08.2", lambda k, v: LeavesWhenLookedAt()),
+        lambda: check("08.2", lambda k, v: (_ for _ in ()).throw(LeavesWhenTold())),
+        lambda: check(LeavesWhenLookedAt(), running),
+        lambda: predict("a", LeavesWhenLookedAt(), "MB"),
+        lambda: score(LeavesWhenLookedAt()),
+    ],
+)
+def test_no_exception_of_any_kind_gets_out(call: Callable, capsys: pytest.CaptureFixture) -> None:
+    assert call() is None
+    assert capsys.readouterr().out.strip()
