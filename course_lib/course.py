@@ -15,6 +15,18 @@ from pathlib import Path
 from typing import Any
 
 STATUSES = ("ready", "planned")
+FIELDS = (
+    "number",
+    "slug",
+    "title",
+    "part",
+    "minutes",
+    "status",
+    "star",
+    "tracks",
+    "learn_before",
+    "objectives",
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,8 @@ def from_dict(data: dict[str, Any]) -> Course:
 
 
 def _chapter(entry: dict[str, Any]) -> Chapter:
+    if missing := [name for name in FIELDS if name not in entry]:
+        raise ValueError(f"chapter {entry.get('number', '?')}: {', '.join(missing)} is missing")
     return Chapter(
         number=entry["number"],
         slug=entry["slug"],

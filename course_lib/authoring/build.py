@@ -263,7 +263,13 @@ def write_unexecuted(root: Path, chapters: Iterable[Chapter], folder: Path) -> d
 
 
 def publish(root: Path, repository: str, ref: str) -> Course:
-    """Stamps the address into course.yml and every built notebook, without executing anything."""
+    """Stamps the address into course.yml and every built notebook, without executing anything.
+
+    ValueError, before anything is written, for an address that would not survive in YAML and in a cell.
+    """
+    for what, value in (("repository", repository), ("ref", ref)):
+        if not re.fullmatch(r"[\w.:/@+~-]+", value):
+            raise ValueError(f"{what} is {value!r}; letters, digits and . : / @ + ~ - are expected")
     path = root / "notebooks" / "course.yml"
     text = re.sub(
         r"^repository:.*$", f'repository: "{repository}"', path.read_text(encoding="utf-8"), flags=re.M

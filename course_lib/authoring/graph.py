@@ -22,8 +22,16 @@ BINDER = "https://mybinder.org/v2/gh/{repository}/{ref}?urlpath=lab/tree/noteboo
 
 
 def read(root: Path) -> dict[str, Any]:
-    """The contents of the checkout's `notebooks/course.yml`."""
-    return yaml.safe_load((root / "notebooks" / "course.yml").read_text(encoding="utf-8"))
+    """The contents of the checkout's `notebooks/course.yml`; ValueError where it is no YAML or no course."""
+    try:
+        data = yaml.safe_load((root / "notebooks" / "course.yml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ValueError(f"notebooks/course.yml{line}: {getattr(error, 'problem', error)}") from error
+    if not isinstance(data, dict):
+        raise ValueError("notebooks/course.yml: title, parts, tracks and chapters are expected")
+    return data
 
 
 def load(root: Path) -> Course:

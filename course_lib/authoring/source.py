@@ -19,6 +19,7 @@ from typing import Any
 
 import jupytext
 import nbformat
+from jupytext.myst import MystMetadataParsingError
 from nbformat import NotebookNode
 
 from course_lib.authoring import graph
@@ -90,8 +91,8 @@ def _cells(text: str, path: str) -> Iterator[Cell]:
     starts = (first for first, _ in code_spans(text))
     try:
         notebook = jupytext.reads(text, fmt="md:myst")
-    except ValueError as error:
-        raise SourceError(f"{path}:1: jupytext cannot read it: {error}") from error
+    except (ValueError, MystMetadataParsingError) as error:
+        raise SourceError(f"{path}: jupytext cannot read it: {' '.join(str(error).split())}") from error
     line = 1
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -4,6 +4,7 @@ All guesses are kept in order, and the first one is what a measurement is held a
 changed once the answer is known would make a reader look better calibrated than they are.
 """
 
+import math
 import numbers
 
 from course_lib.exercises import progress
@@ -104,6 +105,8 @@ def compare_guess(guess: Value, measured: Value) -> str:
     if isinstance(guess, str) or isinstance(measured, str) or guess <= 0 or measured <= 0:
         return ""
     ratio = measured / guess
+    if not 0 < ratio < math.inf:  # under- or overflow: too far apart for a ratio
+        return ""
     if abs(ratio - 1) <= 0.05:
         return ": within 5 %"
     return f": {_ratio(ratio)} times as much" if ratio > 1 else f": {_ratio(1 / ratio)} times less"

@@ -153,6 +153,7 @@ def sweep(
     (default: a third of the machine's). Raises ValueError for an unknown measure, no curves, or lengths
     that are not positive.
     """
+    lengths = list(lengths)
     _check(fns, lengths, measure, budget_s)
     limit = runtime.machine().device_memory_bytes // 3 if memory_limit is None else memory_limit
     timer = clocks.choose(clock, flush_l2=flush_l2)

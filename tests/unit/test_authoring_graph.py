@@ -91,3 +91,23 @@ def test_the_readme_table_is_put_between_its_marks(course):
 def test_a_readme_without_marks_is_refused(course):
     with pytest.raises(ValueError, match="chapters:begin"):
         graph.with_table("no marks", course)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("title:", "title: [", r"notebooks/course.yml:\d+: "),
+        ("minutes:", "minuten:", "chapter 00: minutes is missing"),
+    ],
+)
+def test_a_course_that_cannot_be_read_says_where(tiny, old, new, said):
+    path = tiny / "notebooks/course.yml"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(ValueError, match=said):
+        graph.load(tiny)
+
+
+def test_an_empty_course_says_what_is_expected(tiny):
+    (tiny / "notebooks/course.yml").write_text("")
+    with pytest.raises(ValueError, match="title, parts, tracks and chapters are expected"):
+        graph.load(tiny)

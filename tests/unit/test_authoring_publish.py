@@ -71,6 +71,16 @@ def test_a_folder_with_files_is_refused(repository, tmp_path):
     assert [p.name for p in (tmp_path / "class").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize(
+    ("repository_", "ref"), [('a"b', "main"), ("C:\\Users\\me", "main"), ("a/b", "v 1"), ("a/b", "")]
+)
+def test_an_address_that_would_break_files_changes_none(repository, repository_, ref):
+    before = (repository / "notebooks/course.yml").read_bytes()
+    with pytest.raises(ValueError, match=r"is '.*'; letters, digits and"):
+        publish.stamp(repository, repository_, ref)
+    assert (repository / "notebooks/course.yml").read_bytes() == before
+
+
 def test_a_tree_written_with_an_address_carries_it(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "_checkout", lambda: repository)
     command = ["publish", "--repo", "who/what", "--ref", "v1", "--student-tree", str(tmp_path / "class")]

@@ -183,3 +183,10 @@ def test_the_address_is_stamped_into_the_set_up_cell(tiny):
     assert 'ADDRESS = "git+https://github.com/who/what@main"' in source.setup_text(graph.load(tiny))
     path.write_text(path.read_text().replace("repository: who/what", "repository: file:///srv/x"))
     assert 'ADDRESS = "git+file:///srv/x@main"' in source.setup_text(graph.load(tiny))
+
+
+def test_broken_options_of_a_cell_name_the_source(tiny):
+    with pytest.raises(
+        source.SourceError, match=r"notebooks/source/00_.*: jupytext cannot read it: .* line 1 .*YAML"
+    ):
+        chapter_source(tiny, "```{code-cell} python\n:tags: [oops\n\n1\n```\n")

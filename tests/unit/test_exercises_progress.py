@@ -192,3 +192,8 @@ def test_how_far_off_a_guess_was(guess: object, measured: object, said: str) -> 
 )
 def test_numbers_are_written_for_people(value: object, said: str) -> None:
     assert show_value(value) == said
+
+
+@pytest.mark.parametrize(("guess", "measured"), [(1e300, 1e-300), (1e-300, 1e300)])
+def test_numbers_too_far_apart_for_a_ratio_are_shown_without_one(guess: float, measured: float) -> None:
+    assert compare_guess(guess, measured) == ""

@@ -284,3 +284,8 @@ def test_recording_writes_both_sweeps(tmp_path):
     ]
     assert sweeps[0].names == sweeps[1].names
     assert os.path.commonpath(paths) == str(tmp_path)
+
+
+def test_lengths_may_be_a_generator_or_an_array():
+    for lengths in ((T for T in (32, 64)), torch.tensor([32, 64]).numpy()):
+        assert run({"a": lambda T: 1e-4 * T}, lengths=lengths).lengths("a") == [32, 64]
