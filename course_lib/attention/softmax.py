@@ -99,6 +99,11 @@ def _extend(cache: Cache | None, k: Tensor, v: Tensor, argument: str) -> Cache:
     B, _, H_kv, K = k.shape
     expected = {"k": (B, None, H_kv, K), "v": (B, None, H_kv, v.shape[-1])}
     checks.check_states(argument, cache, expected, k.dtype, k.device)
+    if cache[0].shape[1] != cache[1].shape[1]:
+        raise ValueError(
+            f"{argument} must hold as many keys as values, got {cache[0].shape[1]} keys and "
+            f"{cache[1].shape[1]} values: pass on what an earlier call returned"
+        )
     return torch.cat([cache[0], k], dim=1), torch.cat([cache[1], v], dim=1)
 
 

@@ -67,9 +67,12 @@ class Sweep:
 
     def exponent(self, name: str, last: int = FITTED_POINTS) -> float:
         """Slope p of time ≈ c · T^p, fitted in log–log over the last points: 1 is linear, 2 quadratic."""
-        values, lengths = self._curve(name), self.lengths(name)[-last:]
+        values = {T: value for T, value in self._curve(name).items() if value > 0}
+        lengths = sorted(values)[-last:]
         if len(lengths) < 2:
-            raise ValueError(f"{name!r} has {len(lengths)} points; a slope needs 2. Allow a larger budget_s.")
+            raise ValueError(
+                f"{name!r} has {len(lengths)} points above 0; a slope needs 2. Allow a larger budget_s."
+            )
         slope, _ = np.polyfit(np.log(lengths), np.log([values[T] for T in lengths]), 1)
         return float(slope)
 
@@ -79,15 +82,20 @@ class Sweep:
         Only lengths where both were measured count. Between the two lengths around it, both are taken as
         straight lines on log–log axes.
         """
-        gaps = [(T, math.log(ratio)) for T, ratio in self.ratio(a, b).items()]
+        gaps = [(T, math.log(ratio)) for T, ratio in self.ratio(a, b).items() if ratio > 0]
         apart = [(T, gap) for T, gap in gaps if gap != 0]  # a tie says nothing about who comes first
         changes = [pair for pair in itertools.pairwise(apart) if pair[0][1] * pair[1][1] < 0]
-        return _meet(*changes[-1]) if changes else None
+        if not changes:
+            return None
+        left, right = changes[-1]
+        tied = [T for T, gap in gaps if gap == 0 and left[0] < T < right[0]]
+        return float(tied[0]) if tied else _meet(left, right)
 
     def ratio(self, a: str, b: str) -> dict[int, float]:
-        """Median of `a` over median of `b` at each T where both were measured: above 1 where `b` is cheaper."""
+        """Median of `a` over that of `b` at each T where both were measured, unless `b` is 0; above 1, `b` is cheaper."""
         curve_a, curve_b = self._curve(a), self._curve(b)
-        return {T: curve_a[T] / curve_b[T] for T in sorted(curve_a.keys() & curve_b.keys())}
+        both = sorted(curve_a.keys() & curve_b.keys())
+        return {T: curve_a[T] / curve_b[T] for T in both if curve_b[T] > 0}
 
     def to_dict(self) -> dict:
         """Plain numbers and strings, ready for JSON; lengths become text."""
@@ -125,7 +133,8 @@ class Sweep:
         return [self.title, where] if self.title else [where]
 
     def _exponent_cell(self, name: str) -> str:
-        return f"{self.exponent(name):.2f}" if len(self._curve(name)) > 1 else "–"
+        measurable = sum(value > 0 for value in self._curve(name).values())
+        return f"{self.exponent(name):.2f}" if measurable > 1 else "–"
 
     def _curve(self, name: str) -> dict[int, float]:
         if name not in self.samples:

@@ -222,3 +222,14 @@ def test_the_good_call_beside_them_passes():
         assert o.shape == (B, T, H, V)
     o, _ = linear_attention(Q, KEYS, VALUES, initial_state=(S, Z))
     assert o.shape == (B, T, H, V)
+
+
+def test_a_cache_with_more_values_than_keys_is_named():
+    q = torch.randn(1, 2, 2, 3)
+    cache = torch.randn(1, 3, 2, 3), torch.randn(1, 5, 2, 3)
+    with pytest.raises(
+        ValueError, match="initial_state must hold as many keys as values, got 3 keys and 5 values"
+    ):
+        softmax_attention(q, q, q, initial_state=cache)
+    with pytest.raises(ValueError, match="state must hold as many keys as values"):
+        softmax_attention_step(q[:, 0], q[:, 0], q[:, 0], cache)

@@ -289,3 +289,19 @@ def test_recording_writes_both_sweeps(tmp_path):
 def test_lengths_may_be_a_generator_or_an_array():
     for lengths in ((T for T in (32, 64)), torch.tensor([32, 64]).numpy()):
         assert run({"a": lambda T: 1e-4 * T}, lengths=lengths).lengths("a") == [32, 64]
+
+
+def test_a_curve_of_zeros_has_no_ratio_no_crossover_and_no_exponent():
+    """measure="memory" of a function that allocates nothing."""
+    swept = made(nothing={1: 0.0, 2: 0.0, 4: 0.0}, something={1: 1.0, 2: 2.0, 4: 4.0})
+    assert swept.ratio("something", "nothing") == {}
+    assert swept.crossover("something", "nothing") is None
+    assert swept.crossover("nothing", "something") is None
+    assert "–" in str(swept)
+    with pytest.raises(ValueError, match="0 points above 0"):
+        swept.exponent("nothing")
+
+
+def test_a_tie_between_two_orders_is_the_crossover():
+    swept = made(a={1: 2.0, 2: 1.0, 4: 0.9}, b={1: 1.0, 2: 1.0, 4: 1.0})
+    assert swept.crossover("a", "b") == 2
