@@ -92,7 +92,10 @@ class Sweep:
         return float(tied[0]) if tied else _meet(left, right)
 
     def ratio(self, a: str, b: str) -> dict[int, float]:
-        """Median of `a` over that of `b` at each T where both were measured, unless `b` is 0; above 1, `b` is cheaper."""
+        """Median of `a` over that of `b` at each T where both were measured; above 1, `b` is cheaper.
+
+        A T where `b` is 0 has no ratio.
+        """
         curve_a, curve_b = self._curve(a), self._curve(b)
         both = sorted(curve_a.keys() & curve_b.keys())
         return {T: curve_a[T] / curve_b[T] for T in both if curve_b[T] > 0}
