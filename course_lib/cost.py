@@ -7,6 +7,8 @@ linear attention with T; where they meet depends on C, K and V alone. Chapters 0
 formulas.
 """
 
+import math
+
 
 def softmax_flops(B: int, T: int, H: int, K: int, V: int, causal: bool = True) -> int:
     """FLOPs of softmax attention forward.
@@ -30,6 +32,70 @@ def linear_flops(B: int, T: int, H: int, K: int, V: int, C: int = 64) -> int:
         return 2 * c * c * (K + V) + 4 * c * K * V
 
     return B * H * (T // C * one_chunk(C) + one_chunk(T % C))
+
+
+def window_flops(B: int, T: int, H: int, K: int, V: int, window: int = 256, C: int = 64) -> int:
+    """FLOPs of sliding-window attention forward: a block of C queries meets itself and the blocks its window touches.
+
+    2(K + V) per pair of a query and a key of those blocks, whether or not the window hides the pair; so about
+    2T(w + C)(K + V) a head.
+    """
+    reach = -(-(window - 1) // C)  # whole blocks before its own
+    sizes = [C] * (T // C) + [T % C] * (T % C > 0)
+    pairs = sum(c * (c + C * min(n, reach)) for n, c in enumerate(sizes))
+    return 2 * B * H * pairs * (K + V)
+
+
+def delta_flops(B: int, T: int, H: int, K: int, V: int, C: int = 64) -> int:
+    """FLOPs of the causal chunk form of the delta rule forward.
+
+    A chunk of c tokens: products of keys with keys and of queries with keys, 4c²K; the inverse of a triangular c × c
+    matrix by halves, 2c³/3 (c rounded up to a power of two); its product with the right-hand side and that of the
+    query–key products with the solution, 4c²V; asking, reading and writing the state, 2cKV each.
+    """
+
+    def one_chunk(c: int) -> int:
+        full = 1 << (c - 1).bit_length() if c else 0
+        return 4 * c * c * (K + V) + 6 * c * K * V + 2 * full * (full * full - 1) // 3
+
+    return B * H * (T // C * one_chunk(C) + one_chunk(T % C))
+
+
+def rwkv7_flops(B: int, T: int, H: int, K: int, V: int, C: int = 64) -> int:
+    """FLOPs of the causal chunk form of RWKV-7 forward: the delta rule's, and those of the separate write.
+
+    The key of the write is not the key of the correction, so a chunk of c tokens needs two more products of keys,
+    4c²K, their products with the values, 4c²V, and one more write to the state, 2cKV.
+    """
+
+    def one_chunk(c: int) -> int:
+        return 4 * c * c * (K + V) + 2 * c * K * V
+
+    return delta_flops(B, T, H, K, V, C) + B * H * (T // C * one_chunk(C) + one_chunk(T % C))
+
+
+def scan_flops(B: int, T: int, H: int, K: int, V: int) -> int:
+    """FLOPs of a selective scan over D = HV channels with N = K numbers of state each.
+
+    Per number and token: ΔA, Δu·B, one multiply-add, and one multiply-add to read, 6 in all; exp is left out.
+    """
+    return 6 * B * T * (H * V) * K
+
+
+def convolution_flops(B: int, T: int, H: int, K: int, V: int) -> int:
+    """FLOPs of S4D's convolution over D = HV channels with N = K modes each.
+
+    The kernel: 8 per channel, mode and token (a complex multiply-add). Three real FFTs of length 2T a channel at
+    2.5 n log2 n each, and 6 per frequency to multiply them.
+    """
+    n = 2 * T
+    fft = int(7.5 * n * math.log2(n)) + 3 * n if T else 0
+    return H * V * (8 * K * T + B * fft)
+
+
+def elementwise_flops(B: int, T: int, H: int, K: int, V: int) -> int:
+    """FLOPs of HGRN over D = HV channels: one multiply-add per channel and token."""
+    return 2 * B * T * H * V
 
 
 def softmax_bytes_moved(
@@ -75,13 +141,12 @@ def online_peak_bytes(B: int, T: int, H: int, K: int, V: int, itemsize: int = 4)
     return B * H * T * (K + 2 * V) * itemsize
 
 
-def linear_peak_bytes(B: int, T: int, H: int, K: int, V: int, itemsize: int = 4) -> int:
-    """Peak bytes above the inputs of the normalised chunk form, T(2K + 3(V + 1)) a head.
+def linear_peak_bytes(B: int, T: int, H: int, V: int, itemsize: int = 4) -> int:
+    """Peak bytes above the inputs of the chunk form, 2TV a head: the output twice, because its pieces are joined.
 
-    They are φ(q), φ(k), [v, 1], and the output with its normaliser twice, because its chunks are joined.
-    State and chunk scores do not grow with T.
+    Features, chunk products and the state come and go a piece at a time; they do not grow with T.
     """
-    return B * H * T * (2 * K + 3 * (V + 1)) * itemsize
+    return 2 * B * H * T * V * itemsize
 
 
 def cache_bytes(B: int, T: int, H_kv: int, K: int, V: int, layers: int = 1, itemsize: int = 2) -> int:

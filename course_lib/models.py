@@ -1,14 +1,17 @@
-"""A Transformer block with a pluggable mixer.
+"""A Transformer block with a pluggable mixer, and stacks of them with one mixer or several.
 
-    x ← x + W_o (gate(x) ⊙ norm(mix(q, k, v)))        q, k, v = conv(W_qkv x)
+    x ← x + W_o (gate(x) ⊙ norm(mix(q, k, v, …)))        q, k, v, … = conv(W x)
     x ← x + W_2 gelu(W_1 norm(x))
 
-Only `mix` differs between models: any row of the registry fits. What linear models like to have around it
-is optional here: a short causal convolution on q, k, v (Mamba, DeltaNet), L2-normalised q and k (DeltaNet),
-an RMS norm on each head's output and a gate (RetNet, GLA). A block can be cut anywhere: it hands over the
-mixer's state and the convolution's last inputs. Chapter 08 puts linear attention inside it.
+Only `mix` differs between models: any row of the registry fits, and its row says what to project. What linear
+models like to have around it is optional here: a short causal convolution on q, k, v (Mamba, DeltaNet),
+L2-normalised q and k (DeltaNet), an RMS norm on each head's output and a gate (RetNet, GLA). A block can be cut
+anywhere: it hands over the mixer's state and the convolution's last inputs. Chapter 08 puts linear attention
+inside it; chapter 14 mixes mixers.
 """
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.attention import mixer as find_mixer
+from course_lib.attention.registry import KINDS, Argument, sizes
 
 
 class BlockState(NamedTuple):
@@ -46,7 +50,11 @@ class ShortConvolution(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Projections around one sequence mixer. Options as in `Block`; x `[B, T, d]` -> `[B, T, d]`."""
+    """Projections around one sequence mixer. Options as in `Block`; x `[B, T, d]` -> `[B, T, d]`.
+
+    Signals (q, k, v and the like) come from `to_qkv` and pass the convolution; gates and rates come from
+    `to_gates`, which has a bias; what a row takes once for all tokens is a parameter.
+    """
 
     def __init__(
         self,
@@ -62,19 +70,23 @@ class Mixer(nn.Module):
         **mixer_kwargs: Any,
     ) -> None:
         super().__init__()
-        self.row = find_mixer(mixer)
+        self.row, self.width = find_mixer(mixer), d
         self.heads, self.kv_heads = heads, _check_heads(d, heads, kv_heads)
         self.mixer_kwargs = {"mode": self.row.fast} | mixer_kwargs
         # Registered, so that .to() and an optimiser see the parameters of a learned feature map.
         self.learned = nn.ModuleList(x for x in mixer_kwargs.values() if isinstance(x, nn.Module))
-        K = d // heads
-        self.widths = [heads * K, self.kv_heads * K, self.kv_heads * K]
-        self.to_qkv = nn.Linear(d, sum(self.widths), bias=False)
-        self.conv = ShortConvolution(sum(self.widths), conv) if conv else None
+        self.signals = self._shapes(lambda x: "T" in x.axes and x.kind in SIGNALS)
+        self.gates = self._shapes(lambda x: "T" in x.axes and x.kind not in SIGNALS)
+        self.to_qkv = nn.Linear(d, _total(self.signals), bias=False)
+        self.to_gates = nn.Linear(d, _total(self.gates)) if self.gates else None
+        fixed = self._shapes(lambda x: "T" not in x.axes)
+        self.fixed = nn.ParameterDict({name: nn.Parameter(torch.randn(n)) for name, n in fixed.items()})
+        self.conv = ShortConvolution(_total(self.signals), conv) if conv else None
         self.qk_norm = qk_norm
-        self.out_norm = nn.RMSNorm(K) if out_norm else nn.Identity()
+        self.out_norm = nn.RMSNorm(d // heads) if out_norm else nn.Identity()
         self.to_gate = nn.Linear(d, d, bias=False) if gate else None
         self.to_out = nn.Linear(d, d, bias=False)
+        self._start_gates()
 
     def forward(
         self, x: Tensor, state: BlockState | None = None, return_state: bool = False
@@ -84,26 +96,74 @@ class Mixer(nn.Module):
         if self.conv is not None:
             qkv, last = self.conv(qkv, last)
         o, mixed = self.row.fn(
-            *self._heads(qkv), initial_state=mixed, output_final_state=return_state, **self.mixer_kwargs
+            **self._arguments(x, qkv),
+            initial_state=mixed,
+            output_final_state=return_state,
+            **self.mixer_kwargs,
         )
         # Under autocast o is bfloat16 and the parameters are float32: a norm belongs in float32.
-        o = self.out_norm(o.to(self.to_out.weight.dtype)).flatten(2)
+        o = o.to(self.to_out.weight.dtype).flatten(2).unflatten(2, (self.heads, -1))
+        o = self.out_norm(o).flatten(2)
         if self.to_gate is not None:
             o = o * F.silu(self.to_gate(x))
         y = self.to_out(o)
         return (y, BlockState(mixed, last)) if return_state else y
 
-    def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, T, ·] -> q `[B, T, H, K]`, k and v with the heads that the mixer takes."""
-        q, k, v = (
-            x.unflatten(-1, (-1, self.widths[0] // self.heads)) for x in qkv.split(self.widths, dim=-1)
-        )
+    def _arguments(self, x: Tensor, qkv: Tensor) -> dict[str, Tensor]:
+        """What the row's function takes, each in its shape and range."""
+        raw = dict(self.fixed) | _split(qkv, self.signals)
+        if self.to_gates is not None:
+            raw |= _split(self.to_gates(x), self.gates)
         if self.qk_norm:
-            # On a GPU, autocast takes the norm in float32: back to the dtype of v.
-            q, k = (F.normalize(x, dim=-1).to(v.dtype) for x in (q, k))
-        if not self.row.kv_groups:
-            k, v = (x.repeat_interleave(self.heads // self.kv_heads, dim=2) for x in (k, v))
-        return q, k, v
+            # On a GPU, autocast takes the norm in float32: back to the dtype of the signals.
+            raw |= {name: F.normalize(raw[name], dim=-1).to(qkv.dtype) for name in self._with_key_channels()}
+        ranged = {name: KINDS[x.kind](raw[name]) for name, x in self.row.arguments.items()}
+        if not self.row.kv_groups and self.heads != self.kv_heads:
+            repeat = self.heads // self.kv_heads
+            ranged |= {n: ranged[n].repeat_interleave(repeat, dim=2) for n in SHARED if n in ranged}
+        return self.row.couple(ranged)
+
+    def _shapes(self, wanted: Callable[[Argument], bool]) -> dict[str, tuple[int, ...]]:
+        """Per token (or once) shapes of the row's arguments; shared k and v have `kv_heads` heads."""
+        K = self.width // self.heads
+        size = sizes(1, 1, self.heads, K, K, self.kv_heads)
+        shared = size | {"H": self.kv_heads}
+        return {
+            name: tuple(
+                (shared if name in SHARED else size)[letter] for letter in x.axes if letter not in "BT"
+            )
+            for name, x in self.row.arguments.items()
+            if wanted(x)
+        }
+
+    def _with_key_channels(self) -> list[str]:
+        return [name for name in self.signals if self.row.arguments[name].axes[-1] in "KN"]
+
+    def _start_gates(self) -> None:
+        """Gates open, so that an untrained model remembers: e^g = sigmoid(4) = 0.98 a token."""
+        first = 0
+        for name, shape in self.gates.items():
+            n = math.prod(shape)
+            if self.row.arguments[name].kind == "gate":
+                nn.init.constant_(self.to_gates.bias[first : first + n], OPEN)
+            first += n
+
+
+SIGNALS = ("signal", "key")
+SHARED = ("k", "v")  # by the query heads of a group
+OPEN = 4.0
+
+
+def _total(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def _split(x: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """[B, T, ·] -> the named parts in their shapes."""
+    parts = x.split([math.prod(shape) for shape in shapes.values()], dim=-1)
+    return {
+        name: part.unflatten(-1, shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
 
 
 class Block(nn.Module):
@@ -155,6 +215,44 @@ class Block(nn.Module):
 
     def _mlp(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm_mlp(x))
+
+
+class Stack(nn.Module):
+    """Blocks one after the other, block n with the mixer `mixers[n]`: a model of one kind, or a hybrid.
+
+    d, heads and options as in `Block`; `mixers` as `interleave` makes it. Chapter 14.
+    """
+
+    def __init__(self, d: int, heads: int, mixers: Sequence[str], **options: Any) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(d, heads, mixer, **options) for mixer in mixers)
+
+    def forward(
+        self, x: Tensor, states: Sequence[BlockState] | None = None, return_state: bool = False
+    ) -> Tensor | tuple[Tensor, list[BlockState]]:
+        """x `[B, T, d]` -> `[B, T, d]`, and one state a block if `return_state`; `states` as returned."""
+        found = []
+        for block, state in zip(self.blocks, states or [None] * len(self.blocks), strict=True):
+            x, state = block(x, state, return_state=True)
+            found.append(state)
+        return (x, found) if return_state else x
+
+
+def interleave(pattern: Mapping[str, int], layers: int) -> list[str]:
+    """The mixers of a hybrid's layers: `pattern` in turn, cut off after `layers`.
+
+    {"gated_delta_rule": 3, "softmax_attention": 1} over 8 layers is three linear layers and a softmax layer,
+    twice: the 3:1 of Qwen3-Next and Kimi Linear (arXiv 2510.26692). Raises ValueError for an unknown mixer, a
+    count below 0, or a pattern without layers. Chapter 14.
+    """
+    for name, count in pattern.items():
+        find_mixer(name)
+        if count < 0:
+            raise ValueError(f"pattern must count layers from 0 up, got {count} of {name}")
+    period = [name for name, count in pattern.items() for _ in range(count)]
+    if not period:
+        raise ValueError(f"pattern must hold at least one layer, got {dict(pattern)}")
+    return [period[n % len(period)] for n in range(layers)]
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -3,57 +3,97 @@
 `mixer(name)` finds one, `table()` prints all; `<name>_step` decodes one token from a carried state.
 """
 
-from course_lib import cost
-from course_lib.attention import decay, softmax
-from course_lib.attention.linear import feature_maps, linear_attention, linear_attention_step
+from course_lib.attention.delta_rules import (
+    DELTA_RULE,
+    GATED_DELTA_RULE,
+    KDA,
+    delta_rule,
+    delta_rule_step,
+    gated_delta_rule,
+    gated_delta_rule_step,
+    kda,
+    kda_step,
+)
+from course_lib.attention.gla import GLA, HGRN2, gla, gla_step, hgrn2, hgrn2_step
+from course_lib.attention.hgrn import HGRN, hgrn, hgrn_step
+from course_lib.attention.linear import LINEAR, feature_maps, linear_attention, linear_attention_step
+from course_lib.attention.mamba import SELECTIVE_SCAN, SSD, selective_scan, selective_scan_step, ssd, ssd_step
 from course_lib.attention.registry import REGISTRY, Row, mixer, register, table
-from course_lib.attention.softmax import softmax_attention, softmax_attention_step
+from course_lib.attention.retention import (
+    LIGHTNING,
+    RETENTION,
+    SIMPLE_GLA,
+    lightning_attention,
+    lightning_attention_step,
+    retention,
+    retention_step,
+    simple_gla,
+    simple_gla_step,
+)
+from course_lib.attention.rwkv import RWKV6, RWKV7, rwkv6, rwkv6_step, rwkv7, rwkv7_step
+from course_lib.attention.s4d import S4D, s4d, s4d_step
+from course_lib.attention.softmax import SOFTMAX, softmax_attention, softmax_attention_step
+from course_lib.attention.window import WINDOW, sliding_window_attention, sliding_window_attention_step
 
-register(
-    Row(
-        name="softmax_attention",
-        fn=softmax_attention,
-        step=softmax_attention_step,
-        family="softmax",
-        transition="none: keeps every token",
-        state=lambda B, T, H, K, V, H_kv: {"k": (B, T, H_kv, K), "v": (B, T, H_kv, V)},
-        causal=(True, False),
-        kv_groups=True,
-        forms=softmax.FORMS,
-        fast="sdpa",
-        paper="1706.03762",
-        chapter="01",
-        flops=cost.softmax_flops,
-        state_bytes=lambda B, T, H, K, V, H_kv, itemsize: cost.cache_bytes(B, T, H_kv, K, V, 1, itemsize),
-    )
-)
-register(
-    Row(
-        name="linear_attention",
-        fn=linear_attention,
-        step=linear_attention_step,
-        family="linear",
-        transition="I",
-        state=lambda B, T, H, K, V, H_kv: {"S": (B, H, K, V), "z": (B, H, K)},
-        causal=(True, False),
-        kv_groups=False,
-        forms=decay.FORMS,
-        fast="chunk",
-        paper="2006.16236",
-        chapter="08",
-        flops=cost.linear_flops,
-        state_bytes=lambda B, T, H, K, V, H_kv, itemsize: cost.state_bytes(B, H, K, V, 1, max(itemsize, 4)),
-    )
-)
+for row in (
+    SOFTMAX,
+    WINDOW,
+    LINEAR,
+    RETENTION,
+    LIGHTNING,
+    SIMPLE_GLA,
+    GLA,
+    HGRN2,
+    RWKV6,
+    DELTA_RULE,
+    GATED_DELTA_RULE,
+    KDA,
+    RWKV7,
+    SSD,
+    SELECTIVE_SCAN,
+    S4D,
+    HGRN,
+):
+    register(row)
 
 __all__ = [
     "REGISTRY",
     "Row",
+    "delta_rule",
+    "delta_rule_step",
     "feature_maps",
+    "gated_delta_rule",
+    "gated_delta_rule_step",
+    "gla",
+    "gla_step",
+    "hgrn",
+    "hgrn2",
+    "hgrn2_step",
+    "hgrn_step",
+    "kda",
+    "kda_step",
+    "lightning_attention",
+    "lightning_attention_step",
     "linear_attention",
     "linear_attention_step",
     "mixer",
+    "retention",
+    "retention_step",
+    "rwkv6",
+    "rwkv6_step",
+    "rwkv7",
+    "rwkv7_step",
+    "s4d",
+    "s4d_step",
+    "selective_scan",
+    "selective_scan_step",
+    "simple_gla",
+    "simple_gla_step",
+    "sliding_window_attention",
+    "sliding_window_attention_step",
     "softmax_attention",
     "softmax_attention_step",
+    "ssd",
+    "ssd_step",
     "table",
 ]

@@ -1,69 +1,79 @@
-"""Argument checks shared by every mixer: shapes, dtypes and devices, never values.
+"""Argument checks shared by every mixer: shapes, dtypes and devices; values only where reading them is free.
 
 A mixer is called thousands of times in a measurement and once a token in decoding, so all its checks together
 stay under 25 µs: they read attributes of tensors, which costs nothing and never waits for a GPU, breaks no
-compiled graph and works under `torch.func`. Each error names the argument, what came, what is expected, and
+compiled graph and works under `torch.func`. The signs of gates are looked at on a CPU in eager mode only.
+Each error names the argument, what came, what is expected, and
 what to do next. The happy path is one line per rule; the words are put together only when a rule is broken.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from course_lib.attention.gates import transformed
+
 _AXES = {3: ("[B, H, K]", "[B, H, V]"), 4: ("[B, T, H, K]", "[B, T, H, V]")}
+Names = tuple[str, str, str]
+QKV = ("q", "k", "v")
 
 
 def _list(shape: Sequence[int]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
-def check_qkv(q: Tensor, k: Tensor, v: Tensor, *, dim: int = 4, kv_groups: bool = False) -> None:
+def check_qkv(
+    q: Tensor, k: Tensor, v: Tensor, *, dim: int = 4, kv_groups: bool = False, names: Names = QKV
+) -> None:
     """q, k, v are floating tensors of one dtype and device whose shapes fit together.
 
     `dim` is 4 for a sequence (`[B, T, H, K]`) and 3 for one token of a step (`[B, H, K]`). With
-    `kv_groups`, k and v may have fewer heads than q (grouped-query attention). Raises TypeError or
-    ValueError.
+    `kv_groups`, k and v may have fewer heads than q (grouped-query attention). `names` is what the mixer
+    calls the three. Raises TypeError or ValueError.
     """
     if not (isinstance(q, Tensor) and isinstance(k, Tensor) and isinstance(v, Tensor)):
-        _raise_not_a_tensor(q=q, k=k, v=v)
+        _raise_not_a_tensor(zip(names, (q, k, v), strict=True))
     if not (q.dtype == k.dtype == v.dtype and q.dtype.is_floating_point):
-        _raise_dtype(q=q, k=k, v=v)
+        _raise_dtype(list(zip(names, (q, k, v), strict=True)))
     if not q.device == k.device == v.device:
         raise ValueError(
-            f"q, k, v must be on one device, got {q.device}, {k.device}, {v.device}: "
-            f"move them with .to(q.device)"
+            f"{', '.join(names)} must be on one device, got {q.device}, {k.device}, {v.device}: "
+            f"move them with .to({names[0]}.device)"
         )
     qs, ks, vs = q.shape, k.shape, v.shape
     if not len(qs) == len(ks) == len(vs) == dim:
-        _raise_rank(dim, q=q, k=k, v=v)
+        _raise_rank(dim, zip(names, (q, k, v), strict=True))
     if not (qs[0] == ks[0] == vs[0] and qs[-1] == ks[-1] > 0 and ks[1:-1] == vs[1:-1]):
-        _raise_shape(qs, ks, vs)
-    if qs[-2] != ks[-2] and not (kv_groups and ks[-2] > 0 and qs[-2] % ks[-2] == 0):
-        _raise_heads(qs[-2], ks[-2], kv_groups)
+        _raise_shape(qs, ks, vs, names)
+    if qs[-2] == 0 or (qs[-2] != ks[-2] and not (kv_groups and ks[-2] > 0 and qs[-2] % ks[-2] == 0)):
+        _raise_heads(qs[-2], ks[-2], kv_groups, names)
 
 
-def _raise_not_a_tensor(**tensors: object) -> None:
-    for name, x in tensors.items():
+def _raise_not_a_tensor(tensors: Iterable[tuple[str, object]]) -> None:
+    for name, x in tensors:
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"{name} must be a torch.Tensor, got {type(x).__name__}: wrap it with torch.as_tensor"
             )
 
 
-def _raise_dtype(**tensors: Tensor) -> None:
-    for name, x in tensors.items():
+def _raise_dtype(tensors: Sequence[tuple[str, Tensor]]) -> None:
+    for name, x in tensors:
         if not x.dtype.is_floating_point:
             raise TypeError(
                 f"{name} must be a floating-point tensor, got {x.dtype}: convert it with .float()"
             )
-    dtypes = ", ".join(f"{name} {x.dtype}" for name, x in tensors.items())
-    raise TypeError(f"q, k, v must have one dtype, got {dtypes}: convert them with .to(q.dtype)")
+    names = ", ".join(name for name, _ in tensors)
+    dtypes = ", ".join(f"{name} {x.dtype}" for name, x in tensors)
+    raise TypeError(
+        f"{names} must have one dtype, got {dtypes}: convert them with .to({tensors[0][0]}.dtype)"
+    )
 
 
-def _raise_rank(dim: int, **tensors: Tensor) -> None:
-    for name, x in tensors.items():
+def _raise_rank(dim: int, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    for name, x in tensors:
         if x.dim() != dim:
             axes = _AXES[dim][name == "v"]
             raise ValueError(
@@ -72,31 +82,35 @@ def _raise_rank(dim: int, **tensors: Tensor) -> None:
             )
 
 
-def _raise_shape(qs: Sequence[int], ks: Sequence[int], vs: Sequence[int]) -> None:
-    shapes = f"(q {_list(qs)}, k {_list(ks)}, v {_list(vs)})"
+def _raise_shape(qs: Sequence[int], ks: Sequence[int], vs: Sequence[int], names: Names) -> None:
+    q, k, v = names
+    shapes = f"({q} {_list(qs)}, {k} {_list(ks)}, {v} {_list(vs)})"
     if not qs[0] == ks[0] == vs[0]:
-        raise ValueError(f"q, k, v must have one batch size B, got {qs[0]}, {ks[0]}, {vs[0]} {shapes}")
+        raise ValueError(f"{q}, {k}, {v} must have one batch size B, got {qs[0]}, {ks[0]}, {vs[0]} {shapes}")
     if qs[-1] != ks[-1]:
         raise ValueError(
-            f"k must have the head size K = {qs[-1]} of q, got {ks[-1]} {shapes}: both are projected to K"
+            f"{k} must have the head size K = {qs[-1]} of {q}, got {ks[-1]} {shapes}: both are projected to K"
         )
     if qs[-1] == 0:
-        raise ValueError(f"q and k must have a head size K of at least 1, got 0 {shapes}")
+        raise ValueError(f"{q} and {k} must have a head size K of at least 1, got 0 {shapes}")
     if ks[-2] != vs[-2]:
         raise ValueError(
-            f"v must have the {ks[-2]} heads of k, got {vs[-2]} {shapes}: the layout is [B, T, H, V]"
+            f"{v} must have the {ks[-2]} heads of {k}, got {vs[-2]} {shapes}: the layout is [B, T, H, V]"
         )
     raise ValueError(
-        f"v must have the length T = {ks[1]} of k, got {vs[1]} {shapes}: each key carries one value"
+        f"{v} must have the length T = {ks[1]} of {k}, got {vs[1]} {shapes}: each key carries one value"
     )
 
 
-def _raise_heads(H: int, H_kv: int, kv_groups: bool) -> None:
+def _raise_heads(H: int, H_kv: int, kv_groups: bool, names: Names) -> None:
+    q, k, v = names
+    if H == 0:
+        raise ValueError(f"{q} must have at least one head, got 0: the layout is [B, T, H, K]")
     if kv_groups:
-        raise ValueError(f"k must have a number of heads that divides the {H} heads of q, got {H_kv}")
+        raise ValueError(f"{k} must have a number of heads that divides the {H} heads of {q}, got {H_kv}")
     raise ValueError(
-        f"k must have the {H} heads of q, got {H_kv}: this mixer keeps one state per query head; "
-        f"share keys with k.repeat_interleave(H // H_kv, dim=-2), and v alike"
+        f"{k} must have the {H} heads of {q}, got {H_kv}: this mixer keeps one state per query head; "
+        f"share keys with {k}.repeat_interleave(H // H_kv, dim=-2), and {v} alike"
     )
 
 
@@ -122,13 +136,152 @@ def check_keys_for_queries(T_q: int, T: int, causal: bool) -> None:
         )
 
 
-def check_no_gates(name: str, g: Tensor | None, beta: Tensor | None) -> None:
-    """A mixer without gates refuses them: ignoring one would change the answer silently."""
-    for argument, x in (("g", g), ("beta", beta)):
+def check_no_gates(name: str, **gates: object) -> None:
+    """A mixer refuses the gates it has no use for: ignoring one would change the answer silently."""
+    for argument, x in gates.items():
         if x is not None:
             raise ValueError(
                 f"{argument} must be None: {name} has no {argument}; choose a gated mixer from the table()"
             )
+
+
+def check_causal(name: str, causal: bool) -> None:
+    """A mixer that forgets or corrects has a direction."""
+    if not causal:
+        raise ValueError(f"causal must be True, got {causal}: {name} reads the past in order; see table()")
+
+
+def check_tensor(argument: str, x: object, dim: int, axes: str) -> None:
+    """A floating tensor with that many axes."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{argument} must be a torch.Tensor {axes}, got {type(x).__name__}")
+    if not x.dtype.is_floating_point:
+        raise TypeError(
+            f"{argument} must be a floating-point tensor, got {x.dtype}: convert it with .float()"
+        )
+    if x.dim() != dim:
+        raise ValueError(f"{argument} must have {dim} axes {axes}, got {x.dim()} axes {_list(x.shape)}")
+
+
+def check_companion(argument: str, x: object, shape: Sequence[int], axes: str, like: Tensor) -> None:
+    """An argument beside q, k, v: a floating tensor of that shape on their device; its dtype is free."""
+    check_tensor(argument, x, len(shape), axes)
+    if x.shape != tuple(shape):
+        raise ValueError(f"{argument} must have the shape {axes} = {_list(shape)}, got {_list(x.shape)}")
+    if x.device != like.device:
+        raise ValueError(
+            f"{argument} must be on {like.device}, got {x.device}: move it with .to({like.device})"
+        )
+
+
+def check_gate(argument: str, g: object, shape: Sequence[int], axes: str, like: Tensor) -> None:
+    """A log decay: at most 0, so that a state never grows by itself."""
+    check_companion(argument, g, shape, axes, like)
+    if _readable(g) and (highest := g.detach().amax().item()) > 0:
+        raise ValueError(
+            f"{argument} must be at most 0, got {highest:g}: it is the log of a decay in (0, 1], as "
+            f"F.logsigmoid gives it"
+        )
+
+
+def check_rate(
+    argument: str, beta: object, shape: Sequence[int], axes: str, like: Tensor, highest: float = 2.0
+) -> None:
+    """A write strength from 0 (leave the memory alone) over 1 (replace) to `highest` (overshoot)."""
+    check_companion(argument, beta, shape, axes, like)
+    if not _readable(beta):
+        return
+    lowest_seen, highest_seen = (x.item() for x in beta.detach().aminmax())
+    if lowest_seen < 0 or highest_seen > highest:
+        seen = lowest_seen if lowest_seen < 0 else highest_seen
+        raise ValueError(
+            f"{argument} must lie between 0 and {highest:g}, got {seen:g}: it is the strength after the sigmoid"
+        )
+
+
+def check_step_size(argument: str, delta: object, shape: Sequence[int], axes: str, like: Tensor) -> None:
+    """How far a state-space model moves with a token: never backwards."""
+    check_companion(argument, delta, shape, axes, like)
+    if _readable(delta) and (lowest := delta.detach().amin().item()) < 0:
+        raise ValueError(f"{argument} must be at least 0, got {lowest:g}: it is the step after the softplus")
+
+
+def check_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dim: int) -> None:
+    """The arguments of `selective_scan` fit; `dim` is 3 for a sequence and 2 for one token."""
+    lead = "[B, T, " if dim == 3 else "[B, "
+    check_tensor("u", u, dim, f"{lead}D]")
+    check_step_size("delta", delta, u.shape, f"{lead}D]", u)
+    check_tensor("A", A, 2, "[D, N]")
+    check_gate("A", A, (u.shape[-1], A.shape[1]), "[D, N]", u)
+    for name, x in (("B", B), ("C", C)):
+        check_companion(name, x, (*u.shape[:-1], A.shape[1]), f"{lead}N]", u)
+    if D is not None:
+        check_companion("D", D, u.shape[-1:], "[D]", u)
+
+
+def check_ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dim: int) -> None:
+    """The arguments of `ssd` fit; `dim` is 4 for a sequence and 3 for one token."""
+    lead = "[B, T, " if dim == 4 else "[B, "
+    check_tensor("x", x, dim, f"{lead}H, P]")
+    H = x.shape[-2]
+    check_step_size("dt", dt, x.shape[:-1], f"{lead}H]", x)
+    check_gate("A", A, (H,), "[H]", x)
+    check_tensor("B", B, dim, f"{lead}G, N]")
+    check_companion("B", B, (*x.shape[:-2], *B.shape[-2:]), f"{lead}G, N]", x)
+    check_companion("C", C, B.shape, f"{lead}G, N]", x)
+    if B.shape[-2] == 0 or H % B.shape[-2]:
+        raise ValueError(f"B must have a number of groups that divides the {H} heads of x, got {B.shape[-2]}")
+    if D is not None:
+        check_companion("D", D, (H,), "[H]", x)
+
+
+def check_s4d(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dim: int) -> None:
+    """The arguments of `s4d` fit; `dim` is 3 for a sequence and 2 for one token."""
+    check_tensor("u", u, dim, "[B, T, D]" if dim == 3 else "[B, D]")
+    check_step_size("delta", delta, u.shape[-1:], "[D]", u)
+    for name, x in (("A", A), ("B", B), ("C", C)):
+        _check_complex(name, x, u)
+    if B.shape != A.shape or C.shape != A.shape:
+        raise ValueError(
+            f"B and C must have the shape of A, {_list(A.shape)}, got {_list(B.shape)}, {_list(C.shape)}"
+        )
+    if _readable(A) and (highest := A.detach().real.amax().item()) > 0:
+        raise ValueError(f"A must have real parts of at most 0, got {highest:g}: the state would grow")
+    if D is not None:
+        check_companion("D", D, u.shape[-1:], "[D]", u)
+
+
+def _check_complex(argument: str, x: object, u: Tensor) -> None:
+    if not isinstance(x, Tensor) or not x.is_complex():
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{argument} must be a complex tensor [D, N], got {got}: make one with torch.complex")
+    if x.dim() != 2 or x.shape[0] != u.shape[-1]:
+        raise ValueError(
+            f"{argument} must have the shape [D, N] with D = {u.shape[-1]}, got {_list(x.shape)}"
+        )
+    if x.device != u.device:
+        raise ValueError(f"{argument} must be on {u.device}, got {x.device}: move it with .to({u.device})")
+
+
+def check_count(argument: str, n: object) -> None:
+    """A positive integer."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"{argument} must be an integer, got {type(n).__name__}")
+    if n < 1:
+        raise ValueError(f"{argument} must be at least 1, got {n}")
+
+
+def _readable(x: Tensor) -> bool:
+    """Whether looking at values neither waits for a device nor breaks a traced call."""
+    return x.device.type == "cpu" and x.numel() > 0 and not transformed()
+
+
+def check_layer(layer: int, layers: int) -> None:
+    """`layer` counts from 0 to `layers` − 1."""
+    if not 0 <= layer < layers:
+        raise ValueError(
+            f"layer must be at least 0 and below layers = {layers}, got {layer}: layers count from 0"
+        )
 
 
 def check_scale(scale: float | None) -> None:

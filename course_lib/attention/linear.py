@@ -8,23 +8,26 @@ derives it; Katharopoulos et al., arXiv 2006.16236.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib import cost
 from course_lib.attention import checks, decay
-from course_lib.attention.packing import run_packed, sequence_lengths
-from course_lib.attention.precision import cast_up, no_autocast
+from course_lib.attention.carrying import apply
+from course_lib.attention.packing import sequence_lengths
+from course_lib.attention.precision import LOG2E, cast_up, no_autocast, working_dtype
+from course_lib.attention.registry import Row, qkv
 
 FeatureMap = Callable[[Tensor], Tensor]
 State = Tensor | tuple[Tensor, Tensor]
 
 
 def elu(x: Tensor) -> Tensor:
-    """elu(x) + 1: positive everywhere, e^x below zero. Note that a padded zero becomes 1."""
-    return F.elu(x) + 1
+    """elu(x) + 1: e^x below zero, 1 + x above, so positive everywhere. Note that a padded zero becomes 1."""
+    above = x.relu()
+    return ((x - above) * LOG2E).exp2() + above
 
 
 def identity(x: Tensor) -> Tensor:
@@ -32,7 +35,17 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-feature_maps: dict[str, FeatureMap] = {"elu": elu, "relu": F.relu, "identity": identity}
+def taylor(x: Tensor) -> Tensor:
+    """[1, y, y ⊗ y / √2] with y = x / K^(1/4), so that φ(q)ᵀφ(k) = 1 + s + s²/2 with s = qᵀk / √K.
+
+    The Taylor polynomial of exp(s), positive everywhere; K grows to 1 + K + K² (arXiv 2402.18668).
+    """
+    y = x * x.shape[-1] ** -0.25
+    squares = (y[..., :, None] * y[..., None, :]).flatten(-2) * 0.5**0.5
+    return torch.cat([torch.ones_like(y[..., :1]), y, squares], dim=-1)
+
+
+feature_maps: dict[str, FeatureMap] = {"elu": elu, "relu": F.relu, "identity": identity, "taylor": taylor}
 
 
 def linear_attention(
@@ -64,8 +77,8 @@ def linear_attention(
     cu_seqlens: `[N + 1]` boundaries of N sequences packed along T; then B = 1 and the states are
         `[N, H, K, V]`.
     mode: "parallel" (T×T products), "recurrent" (token by token), "chunk" (`chunk_size` tokens at a time).
-    feature_map: "elu" (elu + 1), "relu", "identity", or a callable on `[B, T, H, K]` that may change K
-        only. It is given the working precision, float32 or float64.
+    feature_map: "elu" (elu + 1), "relu", "identity", "taylor" (second order, K becomes 1 + K + K²), or a
+        callable on `[B, T, H, K]` that may change K only. It is given the working precision, float32 or float64.
     normalize: divide by φ(q)ᵀz. Where that is 0 (relu features that are all 0, or identity features that
         cancel) the definition is 0/0 and the result is NaN or infinite, not silently 0; a map that stays
         positive avoids it.
@@ -73,22 +86,32 @@ def linear_attention(
     Returns o `[B, T, H, V]` in the dtype of v, and the state or None. Raises TypeError or ValueError for
     arguments that do not fit. Derived in chapter 08; arXiv 2006.16236.
     """
-    checks.check_no_gates("linear_attention", g, beta)
+    checks.check_no_gates("linear_attention", g=g, beta=beta)
     checks.check_qkv(q, k, v)
     checks.check_same_length(q, k)
     checks.check_scale(scale)
     checks.check_form(mode, decay.FORMS, chunk_size)
-    lengths = None if cu_seqlens is None else sequence_lengths(cu_seqlens, *q.shape[:2])
+    lengths = sequence_lengths(cu_seqlens, *q.shape[:2])
+    factor = _factor(q, scale, normalize)
     with no_autocast(q):
-        tokens = _features(q, k, v, feature_map, _factor(q, scale, normalize))
-        sequences = q.shape[0] if lengths is None else len(lengths)
-        state = _start("initial_state", initial_state, sequences, *tokens[1:], normalize)
-        if normalize:
-            tokens, state = _append_normaliser(tokens, state)
-        o, final = _run(mode, tokens, state[0], lengths, causal=causal, chunk_size=chunk_size)
-        if normalize:
-            o, final = o[..., :-1] / o[..., -1:], (final[..., :-1], final[..., -1])
-    return o.to(v.dtype), final if output_final_state else None
+        if callable(feature_map):  # it may look at the whole sequence, so it gets it
+            q, k = _features(feature_map, *cast_up(q, k, dtype=working_dtype(q)))
+        phi = identity if callable(feature_map) else checks.choose("feature_map", feature_map, feature_maps)
+        N = q.shape[0] if lengths is None else len(lengths)
+        state = _start("initial_state", initial_state, N, phi(q[:0]), v, normalize)
+
+        def form(q: Tensor, k: Tensor, v: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+            q_f, k_f, values = _prepare(q, k, v, phi, factor, normalize)
+            if causal:
+                o, S = decay.run(mode, q_f, k_f, values, None, S, chunk_size=chunk_size)
+            else:
+                o, S = _everywhere(q_f, k_f, values, S)
+            return (o[..., :-1] / o[..., -1:] if normalize else o).to(v.dtype), S
+
+        o, final = apply(form, (q, k, v), lengths, _joined(state), mode if causal else "whole", chunk_size)
+    if not output_final_state:
+        return o, None
+    return o, (final[..., :-1], final[..., -1]) if normalize else final
 
 
 def linear_attention_step(
@@ -110,9 +133,12 @@ def linear_attention_step(
     checks.check_qkv(q, k, v, dim=3)
     checks.check_scale(scale)
     with no_autocast(q):
-        q_t, k_t, v_t = _features(q, k, v, feature_map, _factor(q, scale, normalize))
-        S, *z = _start("state", state, q.shape[0], k_t, v_t, normalize)
-        o, S = decay.step(q_t, k_t, v_t, S)
+        phi = (
+            feature_map if callable(feature_map) else checks.choose("feature_map", feature_map, feature_maps)
+        )
+        q_t, k_t, v_t = _prepare(q, k, v, phi, _factor(q, scale, normalize), normalize=False)
+        S, *z = _start("state", state, q.shape[0], k_t, v, normalize)
+        o, S = decay.step(q_t, k_t, v_t, None, S)
         if not normalize:
             return o.to(v.dtype), S
         # [S, z] as one tensor, as in the forms, would copy all of S for every token.
@@ -127,44 +153,62 @@ def _factor(q: Tensor, scale: float | None, normalize: bool) -> float | None:
     return q.shape[-1] ** -0.5 if scale is None else scale
 
 
-def _features(
-    q: Tensor, k: Tensor, v: Tensor, feature_map: str | FeatureMap, factor: float | None
+def _prepare(
+    q: Tensor, k: Tensor, v: Tensor, phi: FeatureMap, factor: float | None, normalize: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """φ(q), φ(k) and v in the working precision: φ after the cast, since elu(x) + 1 cancels below zero."""
-    phi = feature_map if callable(feature_map) else checks.choose("feature_map", feature_map, feature_maps)
-    q, k, v = cast_up(q, k, v)
+    """φ(q), φ(k) and [v, 1] in the working precision: φ after the cast, since elu(x) + 1 cancels below zero.
+
+    v ← [v, 1] and S ← [S, z]: the engine then sums the normaliser as one more value column.
+    """
+    q, k, v = cast_up(q, k, v, dtype=working_dtype(v))
+    q, k = _features(phi, q, k)
+    return q if factor is None else q * factor, k, F.pad(v, (0, 1), value=1.0) if normalize else v
+
+
+def _features(phi: FeatureMap, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     q_f, k_f = phi(q), phi(k)
     checks.check_features(q_f, q)
     checks.check_features(k_f, k)
-    return q_f if factor is None else q_f * factor, k_f, v
+    return q_f, k_f
 
 
 def _start(
     argument: str, state: State | None, N: int, k: Tensor, v: Tensor, normalize: bool
 ) -> tuple[Tensor, ...]:
-    """(S,) or (S, z) before the first token: the caller's, checked, or zeros."""
-    shape = (N, k.shape[-2], k.shape[-1])
+    """(S,) or (S, z) before the first token: the caller's, checked, or zeros. k has the width of the features."""
+    shape, dtype = (N, k.shape[-2], k.shape[-1]), working_dtype(v)
     expected = {"S": (*shape, v.shape[-1])} | ({"z": shape} if normalize else {})
     if state is None:
-        return tuple(k.new_zeros(shape) for shape in expected.values())
+        return tuple(v.new_zeros(shape, dtype=dtype) for shape in expected.values())
     states = state if normalize else (state,)
-    checks.check_states(argument, states, expected, k.dtype, k.device)
+    checks.check_states(argument, states, expected, dtype, v.device)
     return states
 
 
-def _append_normaliser(
-    tokens: Sequence[Tensor], state: Sequence[Tensor]
-) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """v ← [v, 1] and S ← [S, z]: the engine then sums the normaliser as one more value column."""
-    (q, k, v), (S, z) = tokens, state
-    return (q, k, F.pad(v, (0, 1), value=1.0)), (torch.cat([S, z[..., None]], dim=-1),)
+def _joined(state: Sequence[Tensor]) -> Tensor:
+    """S, or [S, z] as one tensor."""
+    S, *z = state
+    return torch.cat([S, z[0][..., None]], dim=-1) if z else S
 
 
-def _run(
-    mode: str, tokens: Sequence[Tensor], state: Tensor, lengths: list[int] | None, **options: bool | int
-) -> tuple[Tensor, Tensor]:
-    run = partial(decay.run, mode, **options)
-    if lengths is None:
-        return run(*tokens, state)
-    o, finals = run_packed(run, tokens, lengths, state.split(1))
-    return o, torch.cat(finals)
+def _everywhere(q: Tensor, k: Tensor, v: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+    """Without a direction there is one form: write every token, then let every token read."""
+    S = S + k.transpose(1, 2).mT @ v.transpose(1, 2)
+    return (q.transpose(1, 2) @ S).transpose(1, 2), S
+
+
+LINEAR = Row(
+    name="linear_attention",
+    fn=linear_attention,
+    step=linear_attention_step,
+    family="decay",
+    transition="I",
+    arguments=qkv(),
+    state={"S": "BHKV", "z": "BHK"},
+    causal=(True, False),
+    forms=decay.FORMS,
+    fast="chunk",
+    paper="2006.16236",
+    chapter="08",
+    flops=cost.linear_flops,
+)

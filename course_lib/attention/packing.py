@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 
-def sequence_lengths(cu_seqlens: Tensor, B: int, T: int) -> list[int]:
+def sequence_lengths(cu_seqlens: Tensor | None, B: int, T: int) -> list[int] | None:
     """Lengths of the packed sequences; checks that the boundaries tile the T tokens of a batch of one.
 
-    cu_seqlens: integer tensor `[N + 1]` that starts at 0, never falls, and ends at T. Raises TypeError,
-    ValueError.
+    cu_seqlens: integer tensor `[N + 1]` that starts at 0, never falls, and ends at T; None (nothing is packed)
+    gives None. Raises TypeError, ValueError.
     """
+    if cu_seqlens is None:
+        return None
     if not isinstance(cu_seqlens, Tensor) or cu_seqlens.dtype not in (torch.int32, torch.int64):
         got = cu_seqlens.dtype if isinstance(cu_seqlens, Tensor) else type(cu_seqlens).__name__
         raise TypeError(f"cu_seqlens must be an int32 or int64 tensor, got {got}: torch.tensor([0, …, T])")
@@ -35,10 +37,12 @@ def sequence_lengths(cu_seqlens: Tensor, B: int, T: int) -> list[int]:
 
 
 def run_packed(
-    run: Callable, tokens: Sequence[Tensor], lengths: list[int], states: Sequence
+    run: Callable, tokens: Sequence[Tensor | None], lengths: list[int], states: Sequence
 ) -> tuple[Tensor, Sequence]:
     """`run(*tokens, state) -> (o, state)` per sequence: outputs behind each other, one state per sequence."""
-    pieces = zip(*(x.split(lengths, dim=1) for x in tokens), strict=True)
+    pieces = zip(
+        *([None] * len(lengths) if x is None else x.split(lengths, dim=1) for x in tokens), strict=True
+    )
     results = [run(*piece, state) for piece, state in zip(pieces, states, strict=True)]
     outputs, finals = zip(*results, strict=True)
     return torch.cat(outputs, dim=1), finals

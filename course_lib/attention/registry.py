@@ -1,14 +1,61 @@
-"""One row per mixer: what it is, what it carries, what it costs, and where it is derived.
+"""One row per mixer: what it takes, what it carries, what it costs, and where it is derived.
 
-The name of a row is the name of its function. A new mixer is one file with a function and a step, and one
-`register(...)` line in `course_lib.attention`; the tests walk over all rows.
+The name of a row is the name of its function. A new mixer is one file with a function, a step and a row, and one
+line in `course_lib.attention`; tests, measurements and blocks walk over all rows.
+
+Shapes are written with the field's letters, so "BTHK" is `[B, T, H, K]`; beside them stand G key–value heads
+(H where a mixer does not share them), D = H·V channels of models without heads, their N = K numbers of state,
+P = V, and W tokens in a window's cache.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from html import escape
 
-Shapes = dict[str, tuple[int, ...]]
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DEFAULT_WINDOW = 256  # of sliding_window_attention, the token itself included
+
+
+def _complex(real: Tensor, imaginary: Tensor) -> Tensor:
+    """There are no complex numbers in half precision: at least complex64."""
+    dtype = torch.promote_types(real.dtype, torch.float32)
+    return torch.complex(real.to(dtype), imaginary.to(dtype))
+
+
+def _modes(x: Tensor) -> Tensor:
+    """The complex eigenvalues −1/2 + iπn of S4D-Lin, moved a little: `[D, N]`."""
+    n = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
+    return _complex(-0.5 * F.softplus(x), math.pi * n.expand_as(x))
+
+
+# From numbers without limits, as a projection or a random generator gives them, to what an argument may hold.
+KINDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "signal": lambda x: x,
+    "key": lambda x: F.normalize(x, dim=-1),
+    "gate": F.logsigmoid,
+    "rate": torch.sigmoid,
+    "step size": lambda x: F.softplus(x - 2),
+    "negative": lambda x: -F.softplus(x),
+    "modes": _modes,
+    "complex": lambda x: _complex(x, x.roll(1, -1)),
+}
+
+
+@dataclass(frozen=True)
+class Argument:
+    """axes: its letters; with T it is given for every token, otherwise it is a parameter. kind: see `KINDS`."""
+
+    axes: str
+    kind: str = "signal"
+
+
+def qkv(**more: Argument) -> dict[str, Argument]:
+    """q, k, v with one head each, and what else a mixer takes."""
+    return {"q": Argument("BTHK"), "k": Argument("BTHK"), "v": Argument("BTHV"), **more}
 
 
 @dataclass(frozen=True)
@@ -16,15 +63,18 @@ class Row:
     """What the course knows about one mixer.
 
     name: the function's name.  fn: the function.  step: the same for one token of decoding.
-    family: "softmax" (carries the past), "linear" (carries a state), …
+    family: "softmax", "window", "decay", "delta" or "ssm": the engine.
     transition: A_t of S_t = A_t S_{t-1} + k_t v_tᵀ, or what stands in its place.
-    state: (B, T, H, K, V, H_kv) -> name -> shape of what is carried after T tokens.
+    arguments: every tensor it needs, in order.  couple: turns arguments of their kinds into ones that belong
+    together, where a model wants that (RWKV-7's a and b).
+    state: name -> axes of what is carried.  keeps: its dtype: "inputs", "float32" or "complex64" (float32 and
+    complex64 are float64 and complex128 for float64 inputs).
     causal: values that the argument `causal` may take.  kv_groups: k and v may have fewer heads than q.
     forms: values of `mode`.  fast: the one to use when only the answer matters.
+    transforms: what works through the fast form: "compile" (fullgraph), "vmap", "grad" (`torch.func`).
     paper: arXiv id.  chapter: number of the chapter that derives it.
     flops: (B, T, H, K, V) -> FLOPs of the causal forward in the form the family is known for (multiply-add
     = 2).
-    state_bytes: (B, T, H, K, V, H_kv, itemsize) -> bytes carried after T tokens of `itemsize`-byte inputs.
     """
 
     name: str
@@ -32,15 +82,58 @@ class Row:
     step: Callable
     family: str
     transition: str
-    state: Callable[[int, int, int, int, int, int], Shapes]
-    causal: tuple[bool, ...]
-    kv_groups: bool
+    arguments: Mapping[str, Argument]
+    state: Mapping[str, str]
     forms: tuple[str, ...]
     fast: str
     paper: str
     chapter: str
     flops: Callable[[int, int, int, int, int], int]
-    state_bytes: Callable[[int, int, int, int, int, int, int], int]
+    causal: tuple[bool, ...] = (True,)
+    kv_groups: bool = False
+    keeps: str = "float32"
+    transforms: tuple[str, ...] = ("compile", "vmap", "grad")
+    couple: Callable[[dict[str, Tensor]], dict[str, Tensor]] = field(default=dict)
+
+    def shapes(self, B: int, T: int, H: int, K: int, V: int, H_kv: int) -> dict[str, tuple[int, ...]]:
+        """What is carried after T tokens: name -> shape."""
+        size = sizes(B, T, H, K, V, H_kv)
+        return {name: tuple(size[letter] for letter in axes) for name, axes in self.state.items()}
+
+    def state_bytes(self, B: int, T: int, H: int, K: int, V: int, H_kv: int, itemsize: int) -> int:
+        """Bytes carried after T tokens of `itemsize`-byte inputs."""
+        width = itemsize if self.keeps == "inputs" else max(itemsize, 4) * (1 + (self.keeps == "complex64"))
+        return width * sum(math.prod(shape) for shape in self.shapes(B, T, H, K, V, H_kv).values())
+
+    def example(
+        self,
+        B: int,
+        T: int,
+        H: int,
+        K: int,
+        V: int,
+        H_kv: int | None = None,
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> dict[str, Tensor]:
+        """Random arguments that this mixer accepts: name -> tensor, the same for the same seed and shape."""
+        size = sizes(B, T, H, K, V, H_kv or H)
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(axes: str) -> Tensor:
+            shape = [size[letter] for letter in axes]
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
+
+        raw = {name: KINDS[x.kind](draw(x.axes)) for name, x in self.arguments.items()}
+        return self.couple(raw)
+
+
+def sizes(B: int, T: int, H: int, K: int, V: int, H_kv: int) -> dict[str, int]:
+    """What the letters of `Argument.axes` and `Row.state` stand for."""
+    plain = {"B": B, "T": T, "H": H, "K": K, "V": V, "G": H_kv}
+    return plain | {"D": H * V, "N": K, "P": V, "W": min(T, DEFAULT_WINDOW - 1)}
 
 
 REGISTRY: dict[str, Row] = {}
@@ -65,7 +158,7 @@ def mixer(name: str) -> Row:
     return REGISTRY[name]
 
 
-COLUMNS = ("name", "family", "transition", "carries", "forms", "paper", "chapter")
+COLUMNS = ("name", "family", "transition", "carries", "forms", "transforms", "paper", "chapter")
 
 
 @dataclass(frozen=True)
@@ -94,8 +187,7 @@ def table() -> Table:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    letters = ("B", "T", "H", "K", "V", "H_kv")
-    carried = row.state(*letters)
-    shapes = ", ".join(f"{name} [{', '.join(shape)}]" for name, shape in carried.items())
+    carried = ", ".join(f"{name} [{', '.join(axes)}]" for name, axes in row.state.items())
     forms = ", ".join(form + "*" * (form == row.fast) for form in row.forms)
-    return row.name, row.family, row.transition, shapes, forms, row.paper, row.chapter
+    transforms = ", ".join(row.transforms)
+    return row.name, row.family, row.transition, carried, forms, transforms, row.paper, row.chapter

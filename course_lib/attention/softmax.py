@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib import cost
 from course_lib.attention import checks
 from course_lib.attention.packing import run_packed, sequence_lengths
-from course_lib.attention.precision import cast_up, no_autocast
+from course_lib.attention.precision import cast_up, no_autocast, working_dtype
+from course_lib.attention.registry import Argument, Row
 
 FORMS = ("parallel", "chunk", "sdpa")
 Cache = tuple[Tensor, Tensor]
@@ -57,7 +59,7 @@ def softmax_attention(
     Returns o `[B, T_q, H, V]` in the dtype of v, and the cache `(k, v)` of T_0 + T tokens or None. Raises
     TypeError or ValueError for arguments that do not fit. Derived in chapters 01 and 03; arXiv 1706.03762.
     """
-    checks.check_no_gates("softmax_attention", g, beta)
+    checks.check_no_gates("softmax_attention", g=g, beta=beta)
     checks.check_qkv(q, k, v, kv_groups=True)
     checks.check_scale(scale)
     checks.check_form(mode, FORMS, chunk_size)
@@ -65,7 +67,7 @@ def softmax_attention(
     attend = partial(_attend, scale=scale, causal=causal, mode=mode, chunk_size=chunk_size)
     if cu_seqlens is not None:
         return _packed(attend, q, k, v, cu_seqlens, initial_state, output_final_state), None
-    k, v = _extend(initial_state, k, v, "initial_state")
+    k, v = extend(initial_state, k, v, "initial_state")
     return attend(q, k, v), (k, v) if output_final_state else None
 
 
@@ -82,9 +84,9 @@ def softmax_attention_step(
     checks.check_qkv(q, k, v, dim=3, kv_groups=True)
     checks.check_scale(scale)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    keys, values = _extend(state, k[:, None], v[:, None], "state")
+    keys, values = extend(state, k[:, None], v[:, None], "state")
     with no_autocast(q):
-        q_t, k_all, v_all = cast_up(q, keys, values)
+        q_t, k_all, v_all = cast_up(q, keys, values, dtype=working_dtype(q))
         # The query heads of a group are rows of one product, so a shared cache is read once.
         rows = q_t.unflatten(1, (k.shape[1], -1))  # [B, H_kv, H / H_kv, K]
         scores = rows @ k_all.permute(0, 2, 3, 1) * scale  # [B, H_kv, H / H_kv, T]
@@ -92,7 +94,7 @@ def softmax_attention_step(
     return o.flatten(1, 2).to(v.dtype), (keys, values)
 
 
-def _extend(cache: Cache | None, k: Tensor, v: Tensor, argument: str) -> Cache:
+def extend(cache: Cache | None, k: Tensor, v: Tensor, argument: str) -> Cache:
     """The keys and values of the cache followed by the new ones."""
     if cache is None:
         return k, v
@@ -107,6 +109,15 @@ def _extend(cache: Cache | None, k: Tensor, v: Tensor, argument: str) -> Cache:
     return torch.cat([cache[0], k], dim=1), torch.cat([cache[1], v], dim=1)
 
 
+def refuse_packed_caches(initial_state: object, output_final_state: bool) -> None:
+    """Caches of packed sequences differ in length."""
+    if initial_state is not None or output_final_state:
+        raise ValueError(
+            "initial_state and output_final_state must be unset with cu_seqlens: caches of packed sequences "
+            "differ in length and do not stack; make one call per sequence to carry them"
+        )
+
+
 def _packed(
     attend: partial,
     q: Tensor,
@@ -116,11 +127,7 @@ def _packed(
     initial_state: object,
     output_final_state: bool,
 ) -> Tensor:
-    if initial_state is not None or output_final_state:
-        raise ValueError(
-            "initial_state and output_final_state must be unset with cu_seqlens: caches of packed sequences "
-            "differ in length and do not stack; call softmax_attention once per sequence to carry them"
-        )
+    refuse_packed_caches(initial_state, output_final_state)
     checks.check_same_length(q, k)
     lengths = sequence_lengths(cu_seqlens, *q.shape[:2])
     o, _ = run_packed(lambda *tokens: (attend(*tokens[:3]), None), (q, k, v), lengths, [None] * len(lengths))
@@ -136,7 +143,9 @@ def _attend(
     if mode == "sdpa":
         return _sdpa(q, k, v, scale, causal)
     with no_autocast(q):
-        q, k_all, v_all = cast_up(q, *_share(q, k, v))  # before the scale: q · scale rounds in q's dtype
+        q, k_all, v_all = cast_up(
+            q, *share(q, k, v), dtype=working_dtype(q)
+        )  # before the scale: q · scale rounds in q's dtype
         q_h, k_h, v_h = (x.transpose(1, 2) for x in (q * scale, k_all, v_all))  # [B, H, T, ·]
         if mode == "parallel" or T_q == 0:
             o = _parallel(q_h, k_h, v_h, causal)
@@ -145,7 +154,7 @@ def _attend(
     return o.transpose(1, 2).to(v.dtype)
 
 
-def _share(q: Tensor, k: Tensor, v: Tensor) -> Cache:
+def share(q: Tensor, k: Tensor, v: Tensor) -> Cache:
     """One key and value head per query head: head h of q reads head h // (H / H_kv)."""
     groups = q.shape[2] // k.shape[2]
     return (k, v) if groups == 1 else (k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2))
@@ -208,3 +217,22 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool) -> Tensor
         enable_gqa=q.shape[2] != k.shape[2],
     )
     return o.transpose(1, 2).to(v.dtype)
+
+
+SOFTMAX = Row(
+    name="softmax_attention",
+    fn=softmax_attention,
+    step=softmax_attention_step,
+    family="softmax",
+    transition="none: keeps every token",
+    arguments={"q": Argument("BTHK"), "k": Argument("BTGK"), "v": Argument("BTGV")},
+    state={"k": "BTGK", "v": "BTGV"},
+    keeps="inputs",
+    causal=(True, False),
+    kv_groups=True,
+    forms=FORMS,
+    fast="sdpa",
+    paper="1706.03762",
+    chapter="01",
+    flops=cost.softmax_flops,
+)

@@ -203,7 +203,7 @@ BAD_CALLS = {
     "mixer": (
         lambda: mixer("mamba0"),
         ValueError,
-        "name must be one of 'softmax_attention', 'linear_attention', got 'mamba0'",
+        "name must be one of 'softmax_attention', 'sliding_window_attention', 'linear_attention'",
     ),
 }
 

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import cost
-from course_lib.attention import linear_attention, softmax_attention
+from course_lib.attention import REGISTRY, linear_attention, sliding_window_attention, softmax_attention
 from course_lib.models import Block
 
 B, T, H, K, V, C = 2, 23, 3, 4, 6, 5
@@ -88,6 +88,36 @@ def test_linear_flops_of_the_chunk_form(T):
     assert normalised == cost.linear_flops(B, T, H, K, V + 1, C)
 
 
+@pytest.mark.parametrize("T", [1, C, T, 4 * C])
+@pytest.mark.parametrize(
+    ("name", "predicted"),
+    [
+        ("gla", cost.linear_flops),
+        ("delta_rule", cost.delta_flops),
+        ("kda", cost.delta_flops),
+        ("rwkv7", cost.rwkv7_flops),
+    ],
+)
+def test_flops_of_the_other_chunk_forms(name, predicted, T):
+    row = REGISTRY[name]
+    counted = counted_flops(lambda: row.fn(**row.example(B, T, H, K, V), chunk_size=C))
+    assert counted == predicted(B, T, H, K, V, C)
+
+
+@pytest.mark.parametrize("window", [1, 2, C, C + 2, T])
+@pytest.mark.parametrize("T", [1, C, T, 4 * C])
+def test_flops_of_the_window(T, window):
+    counted = counted_flops(lambda: sliding_window_attention(*qkv(T=T), window=window, chunk_size=C))
+    assert counted == cost.window_flops(B, T, H, K, V, window, C)
+
+
+def test_flops_that_no_matrix_product_makes():
+    assert cost.scan_flops(2, 10, 3, 4, 5) == 6 * (2 * 10 * 15 * 4)
+    assert cost.elementwise_flops(2, 10, 3, 4, 5) == 2 * (2 * 10 * 15)
+    # T = 8: 3 FFTs of length 16 at 2.5 · 16 · 4, 6 for each of 8 frequencies, a kernel of 4 modes at 8 each.
+    assert cost.convolution_flops(2, 8, 3, 4, 5) == 15 * (8 * 4 * 8 + 2 * (3 * 160 + 6 * 8))
+
+
 def test_bytes_moved_by_the_definition():
     q, k, v = (x.transpose(1, 2).contiguous().flatten(0, 1) for x in qkv())
     with torch.no_grad(), CountBytes() as count:
@@ -119,16 +149,23 @@ def test_peak_of_the_definition_grows_with_two_square_matrices():
     assert cost.naive_peak_bytes(B, 300, H) == 2 * cost.scores_bytes(B, 300, H) == 2 * 4 * B * H * 300 * 300
 
 
-@pytest.mark.parametrize(
-    ("fn", "predicted"),
-    [(softmax_attention, cost.online_peak_bytes), (linear_attention, cost.linear_peak_bytes)],
-)
-def test_peak_of_the_chunk_forms_grows_with_T(fn, predicted):
-    """For T·V ≫ C², KV the peak is at the joining of the output. The rest: two states, two C-row pieces."""
+def test_peak_of_one_pass_softmax_grows_with_T():
+    """For T·V ≫ C², KV the peak is at the joining of the output. The rest: C-row pieces."""
     B, H, K, V, C = 2, 1, 32, 48, 32
-    at_512, at_1024 = (peak_bytes(fn, *qkv(B, T, H, K, V), chunk_size=C) for T in (512, 1024))
-    assert at_1024 - at_512 == predicted(B, 1024, H, K, V) - predicted(B, 512, H, K, V)
-    assert 0 <= at_512 - predicted(B, 512, H, K, V) <= 4 * B * H * (2 * K + 2 * C) * (V + 1)
+    shapes = [(B, T, H, K, V) for T in (512, 1024)]
+    measured = [peak_bytes(softmax_attention, *qkv(*shape), chunk_size=C) for shape in shapes]
+    predicted = [cost.online_peak_bytes(*shape) for shape in shapes]
+    assert measured[1] - measured[0] == predicted[1] - predicted[0]
+    assert 0 <= measured[0] - predicted[0] <= 4 * B * H * (2 * K + 2 * C) * (V + 1)
+
+
+def test_peak_of_linear_attention_grows_with_the_output_alone():
+    """The rest is one piece of 16 chunks: features, values, products, states."""
+    B, H, K, V, C = 2, 1, 32, 48, 4
+    measured = [peak_bytes(linear_attention, *qkv(B, T, H, K, V), chunk_size=C) for T in (512, 1024)]
+    predicted = [cost.linear_peak_bytes(B, T, H, V) for T in (512, 1024)]
+    assert measured[1] - measured[0] == predicted[1] - predicted[0]
+    assert 0 <= measured[0] - predicted[0] <= 4 * B * H * 16 * C * (4 * K + 4 * V)
 
 
 def test_carried_bytes_are_the_bytes_of_what_is_carried():

@@ -23,6 +23,11 @@ def name(request):
     return request.param
 
 
+# Rows whose one projection is [q, k, v], so that a test can take it apart.
+PLAIN = ["softmax_attention", "sliding_window_attention", "linear_attention", "retention"]
+plain_rows = pytest.mark.parametrize("plain", PLAIN)
+
+
 def block(name, d=16, heads=4, **options):
     torch.manual_seed(0)
     return Block(d, heads, mixer=name, **options).double()
@@ -65,16 +70,18 @@ def test_convolution_hands_over_its_last_inputs_and_no_more():
     assert last.untyped_storage().nbytes() == last.nbytes
 
 
-def test_qk_norm_makes_the_size_of_q_and_k_irrelevant(name):
-    layer, x = block(name, qk_norm=True), text()
+@plain_rows
+def test_qk_norm_makes_the_size_of_q_and_k_irrelevant(plain):
+    layer, x = block(plain, qk_norm=True), text()
     louder = copy.deepcopy(layer)
     with torch.no_grad():
         louder.mix.to_qkv.weight[:32] *= 5  # the rows of q and k
     torch.testing.assert_close(louder(x), layer(x))
 
 
-def test_out_norm_makes_the_size_of_v_irrelevant(name):
-    layer, x = block(name, out_norm=True), text()
+@plain_rows
+def test_out_norm_makes_the_size_of_v_irrelevant(plain):
+    layer, x = block(plain, out_norm=True), text()
     louder = copy.deepcopy(layer)
     with torch.no_grad():
         louder.mix.to_qkv.weight[32:] *= 5  # the rows of v
@@ -87,10 +94,11 @@ def test_a_closed_gate_leaves_the_residual(name):
     assert torch.equal(layer.mix(x), torch.zeros_like(x))
 
 
-def test_shared_keys_are_repeated_for_a_mixer_that_does_not_share(name):
+@plain_rows
+def test_shared_keys_are_repeated_for_a_mixer_that_does_not_share(plain):
     """With the rows of k and v repeated by hand, a block with all heads gives the same answer."""
-    shared, x = block(name, kv_heads=2), text()
-    full = block(name)
+    shared, x = block(plain, kv_heads=2), text()
+    full = block(plain)
     q, k, v = shared.mix.to_qkv.weight.split([16, 8, 8])
     spread = [w.unflatten(0, (2, 4)).repeat_interleave(2, dim=0).flatten(0, 1) for w in (k, v)]
     full.load_state_dict(shared.state_dict() | {"mix.to_qkv.weight": torch.cat([q, *spread])})
