@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     _build_parser(commands)
     _command(commands, "doctor", doctor, "say what this machine and this installation can do")
     _publish_parser(commands)
+    _bench_parser(commands)
     return top
 
 
@@ -116,6 +117,17 @@ def _publish_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--ref", metavar="TAG", default="main", help="tag or branch; default: main")
     parser.add_argument(
         "--student-tree", metavar="DIR", type=Path, help="write a tree without sources and solutions"
+    )
+
+
+def _bench_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "bench", bench, "measure what the course is about on this machine")
+    parser.add_argument("what", choices=["mixers"], help="mixers: every sequence mixer beside its aim")
+    parser.add_argument(
+        "--folder", metavar="DIR", type=Path, help="where the CSV files go; default: build/bench"
+    )
+    parser.add_argument(
+        "--share", metavar="X", type=float, default=1.0, help="of the time budget, about 6 minutes"
     )
 
 
@@ -198,6 +210,20 @@ def publish(options: argparse.Namespace) -> int:
         print(publisher.stamp(root, options.repo or publisher.remote(root), options.ref))
     if options.student_tree:
         print(publisher.student_tree(root, options.student_tree))
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """`course bench`."""
+    import torch
+
+    from course_lib.timing import mixers
+
+    torch.set_num_threads(1)
+    folder = options.folder or (course.checkout() or Path.cwd()) / "build" / "bench"
+    sweeps, files = mixers.record(folder, options.share)
+    print(mixers.table(sweeps))
+    print(*files, sep="\n")
     return 0
 
 

@@ -13,7 +13,7 @@ O = Q S + tril(QBᵀ) P [+ tril(QKᵀ) V]. Linear in T, about 6C + 6D FLOPs per 
 arXiv 2406.06484.
 
 q, a, b, k `[B, T, H, K]`, r, v `[B, T, H, V]`, g `[B, T, H]`, `[B, T, H, K]` or None, the state `[B, H, K, V]`;
-r and the pair k, v may be None. The forms do no checks: a mixer calls them.
+r may be None, and so may the pair k, v, which comes with `strict` only. The forms do no checks: a mixer calls them.
 """
 
 import torch
@@ -91,7 +91,7 @@ def _chunk(tokens: Tokens, state: Tensor, strict: bool, C: int) -> tuple[Tensor,
     said = added = None  # by the ordinary writes k vᵀ, if there are any: to later rows, and to the state
     if k is not None:
         ordinary = decays.columns(k)
-        answered = decays.products(asks, ordinary).tril(-1) @ v
+        answered = decays.products(asks, ordinary) @ v
         r = -answered if r is None else r - answered
         said, added = decays.products(reads, ordinary) @ v, decays.to_end(ordinary).mT @ v
     parts = (

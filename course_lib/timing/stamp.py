@@ -4,11 +4,12 @@ Versions, device, cores, threads, memory and the day; no host name, no user name
 """
 
 import platform
+import subprocess
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from course_lib import runtime
+from course_lib import course, runtime
 from course_lib.timing import _format
 
 DISTRIBUTION = "linear-time-models-course"
@@ -29,6 +30,7 @@ class Environment:
     memory_bytes: int
     capability: tuple[int, int] | None
     date: str  # YYYY-MM-DD, UTC
+    commit: str | None = None  # of the checkout, with a + where files differ from it
 
     def to_dict(self) -> dict:
         """Plain numbers and strings, ready for JSON."""
@@ -63,7 +65,26 @@ def environment() -> Environment:
         memory_bytes=machine.device_memory_bytes,
         capability=machine.capability,
         date=datetime.now(UTC).date().isoformat(),
+        commit=_commit(),
     )
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that course_lib runs from; None for an installed wheel or without git."""
+    root = course.checkout()
+    if root is None:
+        return None
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.stdout.strip()
 
 
 def _version(distribution: str) -> str:
