@@ -40,8 +40,14 @@ class ShortConvolution(nn.Module):
     def forward(self, x: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x `[B, T, channels]`, the `width − 1` inputs before it (None = zeros) -> y, last inputs now."""
         before = len(self.weight) - 1
+        expected = (x.shape[0], before, x.shape[2])
         if last is None:
-            last = x.new_zeros(x.shape[0], before, x.shape[2])
+            last = x.new_zeros(expected)
+        elif last.shape != expected:
+            raise ValueError(
+                f"last must have the shape {list(expected)}, got {list(last.shape)}: pass on what the call for the "
+                f"tokens before returned"
+            )
         padded = torch.cat([last, x], dim=1)
         T = x.shape[1]
         taps = self.weight.to(x.dtype)  # under autocast x is bfloat16, and so stays y

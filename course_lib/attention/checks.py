@@ -145,8 +145,15 @@ def check_no_gates(name: str, **gates: object) -> None:
             )
 
 
+def check_flag(argument: str, x: object) -> None:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(x, bool):
+        raise TypeError(f"{argument} must be True or False, got {x!r}")
+
+
 def check_causal(name: str, causal: bool) -> None:
     """A mixer that forgets or corrects has a direction."""
+    check_flag("causal", causal)
     if not causal:
         raise ValueError(f"causal must be True, got {causal}: {name} reads the past in order; see table()")
 
@@ -347,6 +354,8 @@ def _check_state(
 
 def check_features(features: Tensor, x: Tensor) -> None:
     """A feature map may change the last axis only, and neither dtype nor device."""
+    if not isinstance(features, Tensor):
+        raise TypeError(f"feature_map must return a torch.Tensor, got {type(features).__name__}")
     if features.shape[:-1] != x.shape[:-1]:
         raise ValueError(
             f"feature_map must keep all axes but the last, got {_list(features.shape)} from {_list(x.shape)}"

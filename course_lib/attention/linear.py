@@ -87,6 +87,7 @@ def linear_attention(
     arguments that do not fit. Derived in chapter 08; arXiv 2006.16236.
     """
     checks.check_no_gates("linear_attention", g=g, beta=beta)
+    checks.check_flag("causal", causal)
     checks.check_qkv(q, k, v)
     checks.check_same_length(q, k)
     checks.check_scale(scale)

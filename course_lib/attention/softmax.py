@@ -60,6 +60,7 @@ def softmax_attention(
     TypeError or ValueError for arguments that do not fit. Derived in chapters 01 and 03; arXiv 1706.03762.
     """
     checks.check_no_gates("softmax_attention", g=g, beta=beta)
+    checks.check_flag("causal", causal)
     checks.check_qkv(q, k, v, kv_groups=True)
     checks.check_scale(scale)
     checks.check_form(mode, FORMS, chunk_size)

@@ -179,6 +179,17 @@ BAD_CALLS = {
         TypeError,
         "feature_map must keep torch.float32 on cpu, got torch.float16",
     ),
+    "feature map without a result": (
+        linear(feature_map=lambda x: None),
+        TypeError,
+        "feature_map must return a torch.Tensor, got NoneType",
+    ),
+    "causal in words": (softmax(causal="no"), TypeError, "causal must be True or False, got 'no'"),
+    "no heads": (
+        linear(q=Q[:, :, :0], k=KEYS[:, :, :0], v=VALUES[:, :, :0]),
+        ValueError,
+        "q must have at least one head, got 0",
+    ),
     "step with a sequence": (
         call(linear_attention_step),
         ValueError,

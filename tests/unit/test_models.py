@@ -1,12 +1,13 @@
 """A block can be cut anywhere, sees no future, and has the parts that its options name."""
 
 import copy
+import pickle
 
 import pytest
 import torch
 
 from course_lib.attention import REGISTRY
-from course_lib.models import Block, Mixer, ShortConvolution, count_parameters
+from course_lib.models import Block, Mixer, ShortConvolution, Stack, count_parameters, interleave
 
 DRESSED = {"conv": 4, "qk_norm": True, "out_norm": True, "gate": True}
 OPTIONS = {
@@ -147,6 +148,45 @@ def test_mixer_options_reach_the_mixer():
     assert block("softmax_attention").mix.mixer_kwargs["mode"] == "sdpa"
     slow = block("softmax_attention", mode="parallel")
     torch.testing.assert_close(slow(x), block("softmax_attention")(x))
+
+
+def test_a_pattern_is_repeated_and_cut_off():
+    pattern = {"gla": 2, "softmax_attention": 1}
+    assert interleave(pattern, 7) == ["gla", "gla", "softmax_attention"] * 2 + ["gla"]
+    assert interleave({"gla": 1, "kda": 0}, 3) == ["gla"] * 3
+    assert interleave(pattern, 0) == []
+
+
+def test_a_hybrid_is_its_blocks_and_can_be_cut_anywhere():
+    torch.manual_seed(0)
+    mixers = interleave({"gated_delta_rule": 3, "sliding_window_attention": 1}, 5)
+    stack, x = Stack(16, 4, mixers, conv=3).double(), text()
+    assert [layer.mix.row.name for layer in stack.blocks] == mixers
+    expected = x
+    for layer in stack.blocks:
+        expected = layer(expected)
+    torch.testing.assert_close(stack(x), expected)
+    first, states = stack(x[:, :5], return_state=True)
+    second = stack(x[:, 5:], states)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_block_is_stored_and_read_back(name):
+    layer, x = block(name, **DRESSED), text()
+    again = pickle.loads(pickle.dumps(layer))
+    assert torch.equal(again(x), layer(x))
+
+
+def test_a_convolution_refuses_the_inputs_of_another_width():
+    conv, x = ShortConvolution(6, 4).double(), text(d=6)
+    with pytest.raises(ValueError, match=r"last must have the shape \[2, 3, 6\], got \[2, 2, 6\]"):
+        conv(x, x[:, :2])
+
+
+def test_gates_start_open():
+    layer = block("gla")
+    gates = layer.mix._arguments(text() * 0, layer.mix.to_qkv(text()))["g"]
+    torch.testing.assert_close(gates.exp(), torch.full_like(gates, torch.tensor(4.0).sigmoid().item()))
 
 
 @pytest.mark.parametrize(
