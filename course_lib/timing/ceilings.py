@@ -55,8 +55,23 @@ class Rates:
         return f"{self.dtype}, {self.threads} thread{'s' if self.threads != 1 else ''}, {self.device}"
 
 
-def calibrate(seconds: float = 1.0, dtype: torch.dtype = torch.float32) -> Rates:
-    """Measure the GEMM rate and the memory bandwidth, within about `seconds`."""
+_known: dict[tuple[str, int, torch.dtype], Rates] = {}
+
+
+def calibrate(seconds: float = 1.0, dtype: torch.dtype = torch.float32, *, again: bool = False) -> Rates:
+    """The GEMM rate and the memory bandwidth, measured within about `seconds`.
+
+    They are measured once for a device, a number of threads and a dtype, and remembered until the program ends;
+    `again` measures anew.
+    """
+    machine = runtime.machine()
+    key = (machine.device, machine.threads, dtype)
+    if again or key not in _known:
+        _known[key] = _measure(seconds, dtype)
+    return _known[key]
+
+
+def _measure(seconds: float, dtype: torch.dtype) -> Rates:
     machine = runtime.machine()
     gemm = 2 * GEMM_N[runtime.device().type] ** 3 / _product(seconds / 2, dtype).median_s
     copy = 2 * COPY_BYTES[runtime.device().type] / _copy(seconds / 2, dtype).median_s

@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 
@@ -20,6 +21,7 @@ from course_lib import runtime
 NAMES = ("auto", "process_time", "perf_counter", "cuda")
 SHORTEST_SAMPLE_S = 100e-6
 SHORTEST_CALL_S = 100e-9  # a call that a coarse clock reads as 0 takes at least this long
+ISSUED = 5  # calls whose queueing is timed
 FLUSH_BYTES = 256 * 2**20  # more than any GPU's L2 cache
 
 Read = Callable[[], float]
@@ -39,6 +41,10 @@ class Clock:
         for _ in range(calls):
             fn()
         return (self.read() - start) / calls
+
+    def issue(self, fn: Callable[[], object]) -> float | None:
+        """Seconds until `fn()` returns where that is before its work is done; None where it is the same."""
+        return None
 
     def calls(self, estimate_s: float) -> int:
         """How many calls make one sample long enough to be read off this clock."""
@@ -61,6 +67,16 @@ class CudaClock(Clock):
         end.record()
         torch.cuda.synchronize()
         return start.elapsed_time(end) / 1e3 / calls
+
+    def issue(self, fn: Callable[[], object]) -> float | None:
+        taken = []
+        for _ in range(ISSUED):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            fn()
+            taken.append(time.perf_counter() - start)
+        torch.cuda.synchronize()
+        return median(taken)
 
     def calls(self, estimate_s: float) -> int:
         return 1 if self.flush is not None else super().calls(estimate_s)

@@ -19,6 +19,7 @@ import torch
 from course_lib import runtime
 from course_lib.timing import _format, clocks
 
+NOISY = 1.3  # q80 / q20 above which a number should be taken again
 WARM_UP_SHARE = 0.2  # of the budget, at most
 STABLE = 0.9  # warm once a call takes at least this share of the one before
 
@@ -38,6 +39,7 @@ class Timing:
     device: str
     label: str = ""
     samples: tuple[float, ...] = field(default=(), repr=False)
+    issue_s: float | None = None  # on a GPU: how long the host takes to queue the call
 
     @property
     def ms(self) -> float:
@@ -46,17 +48,30 @@ class Timing:
 
     @property
     def spread(self) -> float:
-        """q80 / q20: 1 is a quiet machine, above 1.3 the number should be taken again."""
+        """q80 / q20: 1 is a quiet machine."""
         return self.q80_s / self.q20_s if self.q20_s > 0 else float("inf")
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the spread is above 1.3: take the number again when the machine is quiet."""
+        return self.spread > NOISY
+
+    @property
+    def launch_bound(self) -> bool:
+        """Whether a GPU waited for the host: queueing the call takes as long as running it. `graphed` mends that."""
+        return self.issue_s is not None and self.issue_s >= self.median_s
 
     def to_dict(self) -> dict:
         """Plain numbers and strings, ready for JSON."""
-        return asdict(self) | {"samples": list(self.samples)}
+        read_off = {"spread": self.spread, "noisy": self.noisy, "launch_bound": self.launch_bound}
+        return asdict(self) | {"samples": list(self.samples)} | read_off
 
     def row(self) -> list[str]:
         """The cells of this timing in a table: label, median, quantiles, n."""
         quantiles = f"{_format.seconds(self.q20_s)} – {_format.seconds(self.q80_s)}"
-        return [self.label or "call", _format.seconds(self.median_s), quantiles, str(self.n)]
+        flags = [flag for flag, on in (("noisy", self.noisy), ("launch-bound", self.launch_bound)) if on]
+        label = " ".join([self.label or "call", *(f"({flag})" for flag in flags)])
+        return [label, _format.seconds(self.median_s), quantiles, str(self.n)]
 
     def __str__(self) -> str:
         label, middle, quantiles, n = self.row()
@@ -134,7 +149,7 @@ def bench(
     with no_garbage_collection():
         while len(samples) < min_samples or timer.wall() < end:
             samples.append(timer.time(fn, calls))
-    return summarise(samples, timer, label)
+    return summarise(samples, timer, label, timer.issue(fn))
 
 
 def compare(
@@ -162,7 +177,8 @@ def compare(
         while done < (rounds or min_rounds) or (rounds is None and timer.wall() < end):
             one_round(fns, calls, samples, timer, backwards=done % 2 == 1)
             done += 1
-    return Comparison({name: summarise(taken, timer, name) for name, taken in samples.items()})
+    issued = {name: timer.issue(fn) for name, fn in fns.items()}
+    return Comparison({name: summarise(taken, timer, name, issued[name]) for name, taken in samples.items()})
 
 
 def one_round(
@@ -193,14 +209,60 @@ def warm_up(fn: Fn, timer: clocks.Clock, budget_s: float) -> float:
     return last
 
 
-def summarise(samples: list[float], timer: clocks.Clock, label: str = "") -> Timing:
+def summarise(
+    samples: list[float], timer: clocks.Clock, label: str = "", issue_s: float | None = None
+) -> Timing:
     """Median and quantiles of samples in seconds, with the clock, threads and device they were taken on."""
     q20, q50, q80 = np.quantile(samples, [0.2, 0.5, 0.8])
     where = runtime.machine().device
     threads = torch.get_num_threads()
     return Timing(
-        float(q50), float(q20), float(q80), len(samples), timer.name, threads, where, label, tuple(samples)
+        float(q50),
+        float(q20),
+        float(q80),
+        len(samples),
+        timer.name,
+        threads,
+        where,
+        label,
+        tuple(samples),
+        issue_s,
     )
+
+
+def training_step(fn: Callable[..., object], *inputs: torch.Tensor) -> Fn:
+    """A call without arguments for `bench`: forward and backward of `fn(*inputs)`, whose first result is the output.
+
+    The gradient that comes in is all ones and is made here, before anything is timed; so are the leaves.
+    """
+    leaves = [x.detach().requires_grad_() for x in inputs]
+
+    def output() -> torch.Tensor:
+        answer = fn(*leaves)
+        return answer[0] if isinstance(answer, tuple) else answer
+
+    incoming = torch.ones_like(output())
+    return lambda: torch.autograd.grad(output(), leaves, incoming)
+
+
+def graphed(fn: Fn) -> Fn:
+    """`fn` recorded once as a CUDA graph and then replayed, which takes the gaps between launches out of a timing.
+
+    The replay works on the tensors of the recording: `fn` must not read values or allocate by what it sees. Raises
+    ValueError without a GPU, where there is nothing to record. Chapter 02.
+    """
+    if runtime.device().type != "cuda":
+        raise ValueError("graphed needs a CUDA GPU; on a CPU there are no launches to take out")
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # the first calls of a kernel may not be recorded
+        for _ in range(3):
+            fn()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        fn()
+    return graph.replay
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -220,7 +221,7 @@ def test_calibrate_counts_operations_and_bytes(monkeypatch):
 
     monkeypatch.setattr(ceilings, "bench", timed)
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    rates = timing.calibrate(0.04)
+    rates = timing.calibrate(0.04, again=True)
     assert rates.gemm_flops == pytest.approx(2 * ceilings.GEMM_N[kind] ** 3 / (10 * MS))
     assert rates.bandwidth_bytes == pytest.approx(2 * ceilings.COPY_BYTES[kind] / (10 * MS))
     assert rates.balance == pytest.approx(rates.gemm_flops / rates.bandwidth_bytes)
@@ -245,3 +246,81 @@ def test_the_stamp_holds_no_name_of_host_or_user(monkeypatch):
 def test_timing_does_not_import_matplotlib():
     code = "import sys, course_lib.timing; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def timing_of(*samples, **fields):
+    known = {"clock": "given", "threads": 1, "device": "A processor", "samples": samples}
+    q20, q50, q80 = map(float, np.quantile(samples, [0.2, 0.5, 0.8]))
+    return timing.Timing(q50, q20, q80, len(samples), **(known | fields))
+
+
+def test_a_timing_says_when_it_is_noisy_or_launch_bound():
+    quiet, noisy = timing_of(1.0, 1.1, 1.2), timing_of(1.0, 1.5, 2.0, label="f")
+    assert (quiet.noisy, noisy.noisy) == (False, True)
+    assert "f (noisy)" in str(noisy)
+    assert "(noisy)" not in str(quiet)
+    assert noisy.to_dict()["noisy"] is True
+    waited = timing_of(1.0, 1.0, issue_s=1.2)
+    assert waited.launch_bound
+    assert "(launch-bound)" in waited._repr_html_()
+    assert not timing_of(1.0, 1.0, issue_s=0.2).launch_bound
+    assert not quiet.launch_bound  # a CPU queues nothing
+
+
+def test_a_training_step_makes_its_leaves_and_its_gradient_before():
+    x = torch.arange(3.0)
+    step = timing.training_step(lambda x: (x * x, "state"), x)
+    (gradient,) = step()
+    assert torch.equal(gradient, 2 * x)
+    assert torch.equal(step()[0], gradient)
+    assert not x.requires_grad
+
+
+def test_a_graph_needs_a_gpu():
+    if torch.cuda.is_available():
+        x = torch.zeros(3, device="cuda")
+        timing.graphed(lambda: x.add_(1))()
+        assert x[0] >= 1
+    else:
+        with pytest.raises(ValueError, match="graphed needs a CUDA GPU"):
+            timing.graphed(lambda: None)
+
+
+RATES = timing.Rates(gemm_flops=100.0, bandwidth_bytes=10.0, dtype="float32", threads=1, device="A processor")
+
+
+@pytest.mark.parametrize(
+    ("flops", "moved", "bound", "least"),
+    [(1000, 10, "compute", 10.0), (50, 100, "memory", 10.0), (100, 10, "compute", 1.0)],
+)
+def test_a_roofline_names_the_lower_ceiling(flops, moved, bound, least):
+    found = timing.Roofline(timing_of(20.0, label="f"), flops, moved, RATES)
+    assert (found.bound, found.least_s, found.fraction) == (bound, least, least / 20)
+    assert found.intensity == flops / moved
+    assert f"{bound}-bound" in str(found)
+    assert found.to_dict()["bound"] == bound
+    assert "balance 10.0" in found._repr_html_()
+
+
+def test_a_roofline_measures_and_names_bad_counts():
+    found = timing.roofline(lambda: sum(range(100)), 1e3, 1e3, rates=RATES, budget_s=0.01, label="sum")
+    assert found.timing.label == "sum"
+    assert found.timing.n >= 5
+    for name in ("flops", "bytes"):
+        with pytest.raises(ValueError, match=f"{name} is 0; expected a number above 0"):
+            timing.roofline(lambda: None, **({"flops": 1, "bytes": 1} | {name: 0}), rates=RATES)
+
+
+def test_calibration_is_remembered_until_asked_again(monkeypatch):
+    from course_lib.timing import ceilings
+
+    measured = iter(range(1, 9))
+    monkeypatch.setattr(ceilings, "_measure", lambda seconds, dtype: next(measured))
+    monkeypatch.setattr(ceilings, "_known", {})
+    assert [timing.calibrate(), timing.calibrate(), timing.calibrate(again=True), timing.calibrate()] == [
+        1,
+        1,
+        2,
+        2,
+    ]
+    assert timing.calibrate(dtype=torch.float64) == 3
