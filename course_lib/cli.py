@@ -121,13 +121,15 @@ def _publish_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _bench_parser(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "bench", bench, "measure what the course is about on this machine")
-    parser.add_argument("what", choices=["mixers"], help="mixers: every sequence mixer beside its aim")
-    parser.add_argument(
-        "--folder", metavar="DIR", type=Path, help="where the CSV files go; default: build/bench"
+    parser = _command(
+        commands, "bench", bench, "measure every mixer on this machine, over lengths, passes and dtypes"
     )
     parser.add_argument(
-        "--share", metavar="X", type=float, default=1.0, help="of the time budget, about 6 minutes"
+        "what", nargs="?", choices=["mixers"], help="mixers: one table of every mixer beside its aim instead"
+    )
+    parser.add_argument("--folder", metavar="DIR", type=Path, help="where the CSV files go")
+    parser.add_argument(
+        "--seconds", metavar="S", type=float, help="time budget; default: 600, for mixers 350"
     )
 
 
@@ -217,13 +219,19 @@ def bench(options: argparse.Namespace) -> int:
     """`course bench`."""
     import torch
 
-    from course_lib.timing import mixers
-
     torch.set_num_threads(1)
-    folder = options.folder or (course.checkout() or Path.cwd()) / "build" / "bench"
-    sweeps, files = mixers.record(folder, options.share)
-    print(mixers.table(sweeps))
-    print(*files, sep="\n")
+    base = course.checkout() or Path.cwd()
+    if options.what == "mixers":
+        from course_lib.timing import mixers
+
+        sweeps, files = mixers.record(options.folder or base / "build" / "bench", options.seconds or 350.0)
+        print(mixers.table(sweeps))
+        print(*files, sep="\n")
+        return 0
+    from course_lib.timing import campaign, load_sweep
+
+    path = campaign.campaign(options.folder or base / "data" / "measurements", options.seconds or 600.0)
+    print(*campaign.lines(load_sweep(path)), path, sep="\n")
     return 0
 
 

@@ -54,7 +54,7 @@ def _arguments(name: str, T: int, gates: float, channels: int = 0) -> Inputs:
     return {key: x * gates if row.arguments[key].kind == "gate" else x for key, x in given.items()}
 
 
-def forward(budget_s: float = 60.0) -> Sweep:
+def forward(budget_s: float) -> Sweep:
     """Every mixer once through T = 4,096, and what it is measured against."""
 
     def made(T: int) -> tuple[dict[str, Inputs]]:
@@ -78,7 +78,7 @@ def forward(budget_s: float = 60.0) -> Sweep:
         return _sweep("forward", fns, made, [T_FORWARD], budget_s)
 
 
-def training(budget_s: float = 120.0) -> Sweep:
+def training(budget_s: float) -> Sweep:
     """Forward and backward of every linear mixer, and of SDPA as far as the budget goes."""
     names = [*LINEAR, "softmax_attention", "sliding_window_attention", "s4d", "hgrn"]
     scan = SCANS[16]
@@ -94,7 +94,7 @@ def training(budget_s: float = 120.0) -> Sweep:
     return _sweep("forward and backward", fns, made, TRAINING, budget_s)
 
 
-def window(budget_s: float = 40.0) -> Sweep:
+def window(budget_s: float) -> Sweep:
     """Sliding-window attention over the lengths of `training`, and SDPA."""
     names = ["sliding_window_attention", "softmax_attention"]
     fns: dict[str, Call] = {
@@ -105,7 +105,7 @@ def window(budget_s: float = 40.0) -> Sweep:
         return _sweep("forward, window of 256", fns, lambda T: (inputs(T, names),), TRAINING, budget_s)
 
 
-def decode(budget_s: float = 30.0) -> Sweep:
+def decode(budget_s: float) -> Sweep:
     """One token after contexts of 1,024 and 65,536 tokens; the state of each comes from a prefill."""
     names = [*LINEAR, "sliding_window_attention", "hgrn"]
 
@@ -173,13 +173,13 @@ def transformers_fallback() -> Callable | None:
     return torch_chunk_gated_delta_rule
 
 
-def record(folder: Path, share: float = 1.0) -> tuple[dict[str, Sweep], list[Path]]:
-    """Measure every part with `share` of its time budget and save it; returns the sweeps and the CSV files."""
+def record(folder: Path, budget_s: float = 350.0) -> tuple[dict[str, Sweep], list[Path]]:
+    """Measure every part within about `budget_s` in all and save it; returns the sweeps and the CSV files."""
     parts = {
-        "forward": forward(60.0 * share),
-        "training": training(150.0 * share),
-        "window": window(40.0 * share),
-        "decode": decode(60.0 * share),
+        "forward": forward(0.2 * budget_s),
+        "training": training(0.45 * budget_s),
+        "window": window(0.15 * budget_s),
+        "decode": decode(0.2 * budget_s),
         "memory": memory(),
     }
     kind = "gpu" if runtime.device().type == "cuda" else "cpu"

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from course_lib import course, runtime
 from course_lib.timing import _format
@@ -70,20 +71,21 @@ def environment() -> Environment:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that course_lib runs from; None for an installed wheel or without git."""
+    """The commit of the checkout that course_lib runs from; None for an installed wheel or without git.
+
+    What lies in data/ does not count as a difference: a measurement writes there.
+    """
     root = course.checkout()
-    if root is None:
-        return None
     try:
-        said = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        commit = _git(root, "rev-parse", "--short=10", "HEAD") if root else None
+        changed = commit and _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!data")
     except (OSError, subprocess.CalledProcessError):
         return None
+    return f"{commit}+" if changed else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    said = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
     return said.stdout.strip()
 
 

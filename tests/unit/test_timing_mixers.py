@@ -24,7 +24,7 @@ def tiny(monkeypatch):
 
 
 def test_every_linear_mixer_is_measured_and_stored(tiny, tmp_path):
-    sweeps, files = mixers.record(tmp_path, share=0.02)
+    sweeps, files = mixers.record(tmp_path, budget_s=8)
     assert {path.name for path in files} == {f"mixers-{part}-cpu.csv" for part in sweeps}
     linear = [name for name, row in attention.REGISTRY.items() if row.family in ("decay", "delta")]
     assert len(linear) > 10
@@ -67,7 +67,7 @@ def test_a_line_is_a_ratio_an_exponent_a_growth_or_a_size():
 
 
 def test_the_command_prints_the_table(tiny, tmp_path, capsys):
-    assert main(["bench", "mixers", "--share", "0.02", "--folder", str(tmp_path)]) == 0
+    assert main(["bench", "mixers", "--seconds", "8", "--folder", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "commit" in printed.splitlines()[0]
     assert "gated_delta_rule" in printed
