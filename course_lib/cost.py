@@ -7,8 +7,6 @@ linear attention with T; where they meet depends on C, K and V alone. Chapters 0
 formulas.
 """
 
-import math
-
 
 def softmax_flops(B: int, T: int, H: int, K: int, V: int, causal: bool = True) -> int:
     """FLOPs of softmax attention forward.
@@ -82,15 +80,12 @@ def scan_flops(B: int, T: int, H: int, K: int, V: int) -> int:
     return 6 * B * T * (H * V) * K
 
 
-def convolution_flops(B: int, T: int, H: int, K: int, V: int) -> int:
-    """FLOPs of S4D's convolution over D = HV channels with N = K modes each.
+def s4d_flops(B: int, T: int, H: int, K: int, V: int) -> int:
+    """FLOPs of S4D's recurrence over D = HV channels with N = K modes each.
 
-    The kernel: 8 per channel, mode and token (a complex multiply-add). Three real FFTs of length 2T a channel at
-    2.5 n log2 n each, and 6 per frequency to multiply them.
+    Per mode and token, in complex numbers: one multiply-add, 8; B̄u, 2; and the real part of Ch added up, 4.
     """
-    n = 2 * T
-    fft = int(7.5 * n * math.log2(n)) + 3 * n if T else 0
-    return H * V * (8 * K * T + B * fft)
+    return 14 * B * T * (H * V) * K
 
 
 def elementwise_flops(B: int, T: int, H: int, K: int, V: int) -> int:

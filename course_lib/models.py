@@ -34,6 +34,8 @@ class ShortConvolution(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
+        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+            raise ValueError(f"conv must be a width of at least 1, or 0 for none, got {width}")
         bound = width**-0.5
         self.weight = nn.Parameter(torch.empty(width, channels).uniform_(-bound, bound))
 
@@ -59,7 +61,8 @@ class Mixer(nn.Module):
     """Projections around one sequence mixer. Options as in `Block`; x `[B, T, d]` -> `[B, T, d]`.
 
     Signals (q, k, v and the like) come from `to_qkv` and pass the convolution; gates and rates come from
-    `to_gates`, which has a bias; what a row takes once for all tokens is a parameter.
+    `to_gates`, which has a bias; what a row takes once for all tokens is a parameter. `kv_heads` is without effect
+    where a row has neither k and v nor groups (selective_scan, s4d, hgrn).
     """
 
     def __init__(
@@ -97,7 +100,12 @@ class Mixer(nn.Module):
     def forward(
         self, x: Tensor, state: BlockState | None = None, return_state: bool = False
     ) -> Tensor | tuple[Tensor, BlockState]:
-        mixed, last = state or BlockState(None, None)
+        mixed, last = BlockState(None, None) if state is None else state
+        if state is not None and (last is None) != (self.conv is None):
+            raise ValueError(
+                f"state must {'hold' if last is None else 'not hold'} the inputs of a convolution: pass on what this "
+                f"block returned"
+            )
         qkv = self.to_qkv(x)
         if self.conv is not None:
             qkv, last = self.conv(qkv, last)
@@ -238,7 +246,8 @@ class Stack(nn.Module):
     ) -> Tensor | tuple[Tensor, list[BlockState]]:
         """x `[B, T, d]` -> `[B, T, d]`, and one state a block if `return_state`; `states` as returned."""
         found = []
-        for block, state in zip(self.blocks, states or [None] * len(self.blocks), strict=True):
+        states = [None] * len(self.blocks) if states is None else states
+        for block, state in zip(self.blocks, states, strict=True):
             x, state = block(x, state, return_state=True)
             found.append(state)
         return (x, found) if return_state else x
@@ -258,6 +267,8 @@ def interleave(pattern: Mapping[str, int], layers: int) -> list[str]:
     period = [name for name, count in pattern.items() for _ in range(count)]
     if not period:
         raise ValueError(f"pattern must hold at least one layer, got {dict(pattern)}")
+    if layers < 0:
+        raise ValueError(f"layers must be at least 0, got {layers}")
     return [period[n % len(period)] for n in range(layers)]
 
 

@@ -1,6 +1,8 @@
 """Sequence mixers with one signature, `f(q, k, v, …) -> (o, state)`, and a registry that describes them.
 
-`mixer(name)` finds one, `table()` prints all; `<name>_step` decodes one token from a carried state.
+`mixer(name)` finds one, `table()` prints all; `<name>_step` decodes one token from a carried state. A NaN or an
+infinity reaches every output that it should; matrix products also hand it to earlier tokens of its chunk (0 · NaN is
+NaN).
 """
 
 from course_lib.attention.delta_rules import (

@@ -40,6 +40,7 @@ def over_sequence(
     batch. The state keeps the working dtype, or `state_dtype`. The chunk form sees `chunks` chunks at a time.
     """
     first = tokens[0]
+    checks.check_flag("output_final_state", options.output_final_state)
     lengths = sequence_lengths(options.cu_seqlens, *first.shape[:2])
     shape = (first.shape[0] if lengths is None else len(lengths), *state_shape)
     state = first_state("initial_state", state_name, options.initial_state, shape, first, state_dtype)
@@ -51,7 +52,8 @@ def over_sequence(
         return o.to(first.dtype), state
 
     with no_autocast(first):
-        o, state = apply(cast_and_run, tokens, lengths, state, options.mode, options.chunk_size, chunks)
+        pieces = options.chunk_size if options.mode == "chunk" else None
+        o, state = apply(cast_and_run, tokens, lengths, state, pieces, chunks)
     return o, state if options.output_final_state else None
 
 
@@ -77,22 +79,23 @@ def apply(
     tokens: Sequence[Tensor | None],
     lengths: list[int] | None,
     state: Tensor,
-    mode: str,
-    chunk_size: int,
+    chunk_size: int | None,
     chunks: int = CHUNKS,
 ) -> tuple[Tensor, Tensor]:
-    """One call, or one a packed sequence (`state` then holds one state a sequence); "chunk" takes pieces."""
+    """One call, or one a packed sequence (`state` then holds one state a sequence); in pieces with a chunk size."""
 
     def one_sequence(*tokens_and_state: Tensor | None) -> tuple[Tensor, Tensor]:
-        if mode != "chunk":
-            return form(*tokens_and_state)
         *tokens, state = tokens_and_state
-        return in_pieces(form, tokens, state, chunk_size, chunks)
+        return (
+            form(*tokens, state) if chunk_size is None else in_pieces(form, tokens, state, chunk_size, chunks)
+        )
 
     if lengths is None:
-        return one_sequence(*tokens, state)
-    o, finals = run_packed(one_sequence, tokens, lengths, state.split(1))
-    return o, torch.cat(finals)
+        o, final = one_sequence(*tokens, state)
+    else:
+        o, finals = run_packed(one_sequence, tokens, lengths, state.split(1))
+        final = torch.cat(finals)
+    return o.contiguous(), final.clone() if final is state else final
 
 
 def first_state(
@@ -142,9 +145,11 @@ def decayed_step(
     return one_token(step, (q, k, v, g), (q.shape[1], q.shape[2], v.shape[2]), state)
 
 
-def check_options(name: str, q: Tensor, k: Tensor, options: Options, forms: Sequence[str]) -> float:
+def check_options(
+    name: str, q: Tensor, k: Tensor, options: Options, forms: Sequence[str], names: checks.Names = checks.QKV
+) -> float:
     """Checks what all models on a matrix-state engine share; returns the scale."""
-    checks.check_same_length(q, k)
+    checks.check_same_length(q, k, names)
     checks.check_causal(name, options.causal)
     checks.check_form(options.mode, forms, options.chunk_size)
     return scale_of(q, options.scale)

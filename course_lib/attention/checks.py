@@ -1,10 +1,10 @@
 """Argument checks shared by every mixer: shapes, dtypes and devices; values only where reading them is free.
 
-A mixer is called thousands of times in a measurement and once a token in decoding, so all its checks together
-stay under 25 µs: they read attributes of tensors, which costs nothing and never waits for a GPU, breaks no
-compiled graph and works under `torch.func`. The signs of gates are looked at on a CPU in eager mode only.
-Each error names the argument, what came, what is expected, and
-what to do next. The happy path is one line per rule; the words are put together only when a rule is broken.
+A mixer is called thousands of times in a measurement and once a token in decoding, so all its checks together stay
+under 25 µs: they read attributes of tensors, which costs nothing and never waits for a GPU, breaks no compiled graph
+and works under `torch.func`. The signs of gates are looked at on a CPU in eager mode only. Each error names the
+argument, what came, what is expected, and what to do next. The happy path is one line per rule; the words are put
+together only when a rule is broken.
 """
 
 import math
@@ -65,8 +65,9 @@ def _raise_dtype(tensors: Sequence[tuple[str, Tensor]]) -> None:
             raise TypeError(
                 f"{name} must be a floating-point tensor, got {x.dtype}: convert it with .float()"
             )
-    names = ", ".join(name for name, _ in tensors)
-    dtypes = ", ".join(f"{name} {x.dtype}" for name, x in tensors)
+    named = dict(tensors)  # HGRN2 has no k
+    names = ", ".join(named)
+    dtypes = ", ".join(f"{name} {x.dtype}" for name, x in named.items())
     raise TypeError(
         f"{names} must have one dtype, got {dtypes}: convert them with .to({tensors[0][0]}.dtype)"
     )
@@ -114,11 +115,11 @@ def _raise_heads(H: int, H_kv: int, kv_groups: bool, names: Names) -> None:
     )
 
 
-def check_same_length(q: Tensor, k: Tensor) -> None:
+def check_same_length(q: Tensor, k: Tensor, names: Names = QKV) -> None:
     """A recurrent mixer reads one query per written key: T of q and k are equal."""
     if q.shape[1] != k.shape[1]:
         raise ValueError(
-            f"q must have the length T = {k.shape[1]} of k, got {q.shape[1]}: "
+            f"{names[0]} must have the length T = {k.shape[1]} of {names[1]}, got {q.shape[1]}: "
             f"pass earlier tokens as initial_state instead of as longer keys"
         )
 
@@ -213,6 +214,11 @@ def check_step_size(argument: str, delta: object, shape: Sequence[int], axes: st
         raise ValueError(f"{argument} must be at least 0, got {lowest:g}: it is the step after the softplus")
 
 
+def _check_same_dtype(argument: str, x: Tensor, other: str, like: Tensor) -> None:
+    if x.dtype != like.dtype:
+        raise TypeError(f"{argument} must have the dtype of {other}, {like.dtype}, got {x.dtype}")
+
+
 def check_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dim: int) -> None:
     """The arguments of `selective_scan` fit; `dim` is 3 for a sequence and 2 for one token."""
     lead = "[B, T, " if dim == 3 else "[B, "
@@ -222,6 +228,7 @@ def check_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
     check_gate("A", A, (u.shape[-1], A.shape[1]), "[D, N]", u)
     for name, x in (("B", B), ("C", C)):
         check_companion(name, x, (*u.shape[:-1], A.shape[1]), f"{lead}N]", u)
+        _check_same_dtype(name, x, "u", u)
     if D is not None:
         check_companion("D", D, u.shape[-1:], "[D]", u)
 
@@ -236,6 +243,10 @@ def check_ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor 
     check_tensor("B", B, dim, f"{lead}G, N]")
     check_companion("B", B, (*x.shape[:-2], *B.shape[-2:]), f"{lead}G, N]", x)
     check_companion("C", C, B.shape, f"{lead}G, N]", x)
+    _check_same_dtype("B", B, "x", x)
+    _check_same_dtype("C", C, "x", x)
+    if H == 0:
+        raise ValueError(f"x must have at least one head, got 0: the layout is {lead}H, P]")
     if B.shape[-2] == 0 or H % B.shape[-2]:
         raise ValueError(f"B must have a number of groups that divides the {H} heads of x, got {B.shape[-2]}")
     if D is not None:
@@ -285,6 +296,9 @@ def _readable(x: Tensor) -> bool:
 
 def check_layer(layer: int, layers: int) -> None:
     """`layer` counts from 0 to `layers` − 1."""
+    for argument, n in (("layer", layer), ("layers", layers)):
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise TypeError(f"{argument} must be an integer, got {type(n).__name__}")
     if not 0 <= layer < layers:
         raise ValueError(
             f"layer must be at least 0 and below layers = {layers}, got {layer}: layers count from 0"
@@ -369,7 +383,7 @@ def check_features(features: Tensor, x: Tensor) -> None:
 
 def choose(argument: str, name: str, options: Mapping[str, Callable]) -> Callable:
     """The option called `name`, or an error that lists the names."""
-    if name not in options:
+    if not isinstance(name, str) or name not in options:
         raise ValueError(
             f"{argument} must be one of {', '.join(map(repr, options))} or a callable, got {name!r}"
         )

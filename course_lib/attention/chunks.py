@@ -22,7 +22,7 @@ def in_pieces(
 ) -> tuple[Tensor, Tensor]:
     """`form(*tokens, state) -> (o, state)` for tokens `[B, T, …]`, a piece at a time; None stays None."""
     T = next(x.shape[1] for x in tokens if x is not None)
-    whole, tail = divmod(T, chunk_size)
+    whole, tail = T // chunk_size, T % chunk_size  # not divmod: torch.compile traces T as a symbol
     sizes = [min(chunks, whole - n) * chunk_size for n in range(0, whole, chunks)] + [tail] * (tail > 0)
     if len(sizes) < 2:
         return form(*tokens, state)
@@ -42,9 +42,9 @@ def by_head(x: Tensor) -> Tensor:
 
 def into_chunks(x: Tensor, C: int) -> Tensor:
     """[B·H, T, ·] -> `[B·H, n, C, ·]`, in memory of its own, since every product would copy a strided one."""
-    return x.unflatten(1, (-1, C)).contiguous()
+    return x.unflatten(1, (x.shape[1] // C, C)).contiguous()
 
 
-def by_token(o: Tensor, B: int) -> Tensor:
+def by_token(o: Tensor, H: int) -> Tensor:
     """[B·H, …, V] with T tokens on the axes between -> `[B, T, H, V]`."""
-    return o.flatten(1, -2).unflatten(0, (B, -1)).transpose(1, 2)
+    return o.flatten(1, -2).unflatten(0, (o.shape[0] // H, H)).transpose(1, 2)

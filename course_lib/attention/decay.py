@@ -13,13 +13,16 @@ float64, and the state `[B, H, K, V]` before the first token, and returns o `[B,
 the last. They do no checks: a mixer calls them.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from course_lib.attention import gates
 from course_lib.attention.chunks import by_head, by_token, into_chunks
+from course_lib.attention.precision import LOG2E, no_autocast
 
 FORMS = ("parallel", "recurrent", "chunk")
 
@@ -84,15 +87,15 @@ def chunk(
     Gates that sum to more than −80 in every chunk fold into q and k, and then one loop in place serves all models;
     steeper ones, and calls traced by `torch.compile` or `torch.func`, take the safe products of `gates.Halved`.
     """
-    B, T = q.shape[:2]
+    T = q.shape[1]
     if T == 0:
         return v, state
     C = min(chunk_size, T)
     q, k, v, g = (None if x is None else by_head(x) for x in (q, k, v, g))
-    steps = None if g is None else g.unflatten(1, (-1, C))
+    steps = None if g is None else g.unflatten(1, (T // C, C))
     form = _safe if gates.transformed() or not (g is None or gates.gentle(steps)) else _fast
     o, end = form(q, k, v, steps, state.flatten(0, 1), strict, C)
-    return by_token(o, B), end.view_as(state)
+    return by_token(o, state.shape[1]), end.unflatten(0, state.shape[:2])
 
 
 def _safe(
@@ -118,18 +121,19 @@ def _fast(
     """Gates folded into q and k, so that a chunk's products are plain ones.
 
     From chunk to chunk the loop keeps the state in units of the middle of the chunk that reads it next, e^{middle} S,
-    since the rows of `Factorised` start there; `decays[n]` leads from one unit to the next, the last one back to 1.
+    since the rows of `Factorised` start there; 2^{steps[n]} leads from one unit to the next, the last one back to 1.
     """
-    decays = None
+    steps = None
     if g is not None:
         folded = gates.Factorised(g)
-        q = folded.rows(q.unflatten(1, (-1, C)), strict).x.flatten(1, 2)
-        k = folded.columns(k.unflatten(1, (-1, C))).flatten(1, 2)
+        n = g.shape[1]
+        q = folded.rows(q.unflatten(1, (n, C)), strict).x.flatten(1, 2)
+        k = folded.columns(k.unflatten(1, (n, C))).flatten(1, 2)
         middle = folded.middle.squeeze(-2)  # [B·H, n, K or 1]
         following = F.pad(middle[:, 1:], (0, 0, 0, 1))
-        decays = (folded.total.squeeze(-2) - middle + following).exp2().transpose(0, 1)[..., None]
+        steps = (folded.total.squeeze(-2) - middle + following).transpose(0, 1)[..., None]
         state = middle[:, 0, :, None].exp2() * state
-    inputs = (q, k, v, state, decays)
+    inputs = (q, k, v, state, steps)
     if torch.is_grad_enabled() and any(x.requires_grad for x in inputs if x is not None):
         return _Loop.apply(*inputs, strict, C)
     return _loop(*inputs, strict, C)
@@ -140,62 +144,96 @@ def _loop(
     k: Tensor,
     v: Tensor,
     state: Tensor,
-    decays: Tensor | None,
+    steps: Tensor | None,
     strict: bool,
     chunk_size: int,
     kept: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The chunk loop: four matrix products a chunk, and no large tensor but the output.
+    """The chunk loop: four matrix products a chunk, S ← 2^step (S + KᵀV).
 
     `kept` collects S + KᵀV of every chunk for the backward pass.
     """
-    o = v.new_empty(*q.shape[:2], v.shape[-1])
-    chunks = zip(*(x.split(chunk_size, 1) for x in (q, k, v, o)), strict=True)
-    for n, (q_c, k_c, v_c, o_c) in enumerate(chunks):
+    out = []
+    decays = None if steps is None else steps.exp2()
+    chunks = zip(*(x.split(chunk_size, 1) for x in (q, k, v)), strict=True)
+    for n, (q_c, k_c, v_c) in enumerate(chunks):
         products = torch.bmm(q_c, k_c.mT).tril_(-1 if strict else 0)
         earlier = torch.bmm(q_c, state)  # all that came before, summed in the state
-        o_c.copy_(torch.baddbmm(earlier, products, v_c))  # and the pairs within the chunk
+        out.append(torch.baddbmm(earlier, products, v_c))  # and the pairs within the chunk
         state = torch.baddbmm(state, k_c.mT, v_c)
         if kept is not None:
             kept.append(state)
         if decays is not None:
             state = decays[n] * state
-    return o, state
+    return torch.cat(out, dim=1), state
 
 
 class _Loop(torch.autograd.Function):
     """`_loop` with a backward pass of its own: the same loop from the last chunk to the first.
 
     With P = tril(QKᵀ): dQ = tril(dO Vᵀ) K + dO Sᵀ, dK = tril(dO Vᵀ)ᵀ Q + V dSᵀ, dV = Pᵀ dO + K dS, and going
-    back over a chunk dS ← decay · dS, then dS + Qᵀ dO. Autograd through the loop would keep P and several more
-    tensors of every chunk; this keeps the states and takes about three quarters of the time.
+    back over a chunk dS ← 2^step dS, then dS + Qᵀ dO. Autograd through the loop would keep P and several more
+    tensors of every chunk; this keeps the states and takes about three quarters of the time. A second derivative
+    does go through autograd.
     """
 
     @staticmethod
-    def forward(ctx, q, k, v, state, decays, strict, chunk_size):
+    def forward(ctx, q, k, v, state, steps, strict, chunk_size):
         kept: list[Tensor] = []
-        o, final = _loop(q, k, v, state, decays, strict, chunk_size, kept)
-        ctx.save_for_backward(q, k, v, state, decays, *kept)
+        o, final = _loop(q, k, v, state, steps, strict, chunk_size, kept)
+        ctx.save_for_backward(q, k, v, state, steps, *kept)
         ctx.strict, ctx.chunk_size = strict, chunk_size
         return o, final
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_o, d_state):
-        q, k, v, state, decays, *kept = ctx.saved_tensors
-        d_q, d_k, d_v = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
-        d_decays = None if decays is None else torch.empty_like(decays)
-        diagonal = -1 if ctx.strict else 0
-        chunks = list(zip(*(x.split(ctx.chunk_size, 1) for x in (q, k, v, d_o, d_q, d_k, d_v)), strict=True))
-        for n, (q_c, k_c, v_c, d_o_c, d_q_c, d_k_c, d_v_c) in reversed(list(enumerate(chunks))):
-            if decays is not None:
-                d_decays[n] = (d_state * kept[n]).sum_to_size(decays[n].shape)
-                d_state = decays[n] * d_state
-            before = state if n == 0 else kept[n - 1] if decays is None else decays[n - 1] * kept[n - 1]
-            products = torch.bmm(q_c, k_c.mT).tril_(diagonal)
-            d_products = torch.bmm(d_o_c, v_c.mT).tril_(diagonal)
-            d_q_c.copy_(torch.baddbmm(torch.bmm(d_o_c, before.mT), d_products, k_c))
-            d_k_c.copy_(torch.baddbmm(torch.bmm(v_c, d_state.mT), d_products.mT, q_c))
-            d_v_c.copy_(torch.baddbmm(torch.bmm(k_c, d_state), products.mT, d_o_c))
-            d_state = torch.baddbmm(d_state, q_c.mT, d_o_c)
-        return d_q, d_k, d_v, d_state, d_decays, None, None
+        q, k, v, state, steps, *kept = ctx.saved_tensors
+        with no_autocast(q):
+            if torch.is_grad_enabled():
+                run = partial(_loop, strict=ctx.strict, chunk_size=ctx.chunk_size)
+                found = differentiable_gradients(run, (q, k, v, state, steps), (d_o, d_state))
+            else:
+                found = _backward(q, k, v, state, steps, kept, d_o, d_state, ctx.strict, ctx.chunk_size)
+        return *found, None, None
+
+
+def _backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    state: Tensor,
+    steps: Tensor | None,
+    kept: list[Tensor],
+    d_o: Tensor,
+    d_state: Tensor,
+    strict: bool,
+    chunk_size: int,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of q, k, v, the state and the steps."""
+    found, d_steps = [], []
+    diagonal = -1 if strict else 0
+    decays = None if steps is None else steps.exp2()
+    chunks = list(zip(*(x.split(chunk_size, 1) for x in (q, k, v, d_o)), strict=True))
+    for n, (q_c, k_c, v_c, d_o_c) in reversed(list(enumerate(chunks))):
+        if decays is not None:
+            d_state = decays[n] * d_state  # first, so that large and small factors meet
+            d_steps.append((d_state * kept[n]).sum_to_size(steps[n].shape) / LOG2E)
+        before = state if n == 0 else kept[n - 1] if decays is None else decays[n - 1] * kept[n - 1]
+        products = torch.bmm(q_c, k_c.mT).tril(diagonal)
+        d_products = torch.bmm(d_o_c, v_c.mT).tril(diagonal)
+        d_q = torch.baddbmm(torch.bmm(d_o_c, before.mT), d_products, k_c)
+        d_k = torch.baddbmm(torch.bmm(v_c, d_state.mT), d_products.mT, q_c)
+        d_v = torch.baddbmm(torch.bmm(k_c, d_state), products.mT, d_o_c)
+        found.append((d_q, d_k, d_v))
+        d_state = torch.baddbmm(d_state, q_c.mT, d_o_c)
+    d_q, d_k, d_v = (torch.cat(parts, dim=1) for parts in zip(*reversed(found), strict=True))
+    return d_q, d_k, d_v, d_state, torch.stack(d_steps[::-1]) if d_steps else None
+
+
+def differentiable_gradients(
+    run: Callable, inputs: Sequence[Tensor | None], incoming: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Gradients of `run(*inputs)` that can be differentiated again; None where an input needs none."""
+    needed = [x for x in inputs if x is not None and x.requires_grad]
+    found = iter(torch.autograd.grad(run(*inputs), needed, incoming, create_graph=True, allow_unused=True))
+    return [next(found) if x is not None and x.requires_grad else None for x in inputs]

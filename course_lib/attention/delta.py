@@ -9,7 +9,7 @@ state, takes the answer out along another key b, and adds an ordinary write k v�
 
 In a chunk of C tokens the differences depend on one another: P = R − A S − tril(ABᵀ, −1) P [− tril(AKᵀ, −1) V],
 with every product decayed (`gates`). That is a triangular system for all C of them at once; then
-O = Q S + tril(QBᵀ) P [+ tril(QKᵀ) V]. Linear in T, about 6C + 6D FLOPs per token, head and channel. Chapter 11;
+O = Q S + tril(QBᵀ) P [+ tril(QKᵀ) V]. Linear in T, about 8C + 6D FLOPs per token, head and channel. Chapter 11;
 arXiv 2406.06484.
 
 q, a, b, k `[B, T, H, K]`, r, v `[B, T, H, V]`, g `[B, T, H]`, `[B, T, H, K]` or None, the state `[B, H, K, V]`;
@@ -103,7 +103,7 @@ def _chunk(tokens: Tokens, state: Tensor, strict: bool, C: int) -> tuple[Tensor,
         decays.to_end(writes).mT,
     )
     o, end = _carry(parts, said, added, decays.over_all, state.flatten(0, 1))
-    return by_token(o, state.shape[0]), end.view_as(state)
+    return by_token(o, state.shape[1]), end.unflatten(0, state.shape[:2])
 
 
 def _carry(

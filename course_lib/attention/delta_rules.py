@@ -181,6 +181,7 @@ def _corrected(
     qk_norm: bool,
 ) -> tuple[Tensor, Tensor | None]:
     checks.check_rate("beta", beta, q.shape[:3], "[B, T, H]", q)
+    checks.check_flag("qk_norm", qk_norm)
     scale = check_options(name, q, k, options, delta.FORMS)
 
     def form(
@@ -247,7 +248,7 @@ GATED_DELTA_RULE = Row(
     name="gated_delta_rule",
     fn=gated_delta_rule,
     step=gated_delta_rule_step,
-    transition="a_t (I − β_t k_t k_tᵀ)",
+    transition="e^{g_t} (I − β_t k_t k_tᵀ)",
     arguments=_QKV | {"g": Argument("BTH", "gate"), "beta": _BETA},
     paper="2412.06464",
     **_SHARED,
@@ -256,7 +257,7 @@ KDA = Row(
     name="kda",
     fn=kda,
     step=kda_step,
-    transition="(I − β_t k_t k_tᵀ) diag(a_t)",
+    transition="(I − β_t k_t k_tᵀ) diag(e^{g_t})",
     arguments=_QKV | {"g": Argument("BTHK", "gate"), "beta": _BETA},
     paper="2510.26692",
     **_SHARED,

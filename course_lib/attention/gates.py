@@ -14,7 +14,8 @@ matrix product; but e^{−G_j} overflows float32 once the gates of a chunk sum t
 starts G in the middle of the chunk, so both factors stay within e^{±40} while the sum stays above −80.
 `Halved` is safe for any g, −∞ included: it cuts the chunk in halves, and between a row of the right half and a
 column of the left one both exponents, measured from the cut, are sums of gates and so never above 0; the halves
-are then halved in turn. `choose` looks at the gates. Both keep their sums in powers of two. Chapter 10 shows the
+are then halved in turn. The factors leave float32 room for signals between about 10^−20 and 10^19.
+`choose` looks at the gates. Both keep their sums in powers of two. Chapter 10 shows the
 overflow and derives both.
 """
 
@@ -161,11 +162,13 @@ def choose(g: Tensor | None) -> Decays:
 def gentle(g: Tensor) -> bool:
     """Whether the gates `[…, C, K or 1]` of every chunk sum to more than −80, so that factors stay finite.
 
-    Reads the values (on a GPU it waits for them). Under `torch.compile` or `torch.func` they cannot be read, and
-    the answer is no. NaN and gates above 0 are not gentle.
+    Reads the values (on a GPU it waits for them). Under `torch.compile` or `torch.func` and on the meta device they
+    cannot be read, and the answer is no. NaN and gates above 0 are not gentle.
     """
-    if transformed():
+    if transformed() or g.is_meta:
         return False
+    if g.numel() == 0:
+        return True
     lowest, highest = g.detach().sum(-2).aminmax()
     return bool(lowest > STEEPEST) and bool(highest <= 0)
 

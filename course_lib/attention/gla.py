@@ -96,7 +96,7 @@ def _key(q: Tensor, g: Tensor) -> Tensor:
 
 _SHARED = {
     "family": "decay",
-    "transition": "diag(a_t)",
+    "transition": "diag(e^{g_t})",
     "state": {"S": "BHKV"},
     "forms": FORMS,
     "fast": "chunk",

@@ -60,7 +60,7 @@ def hgrn_step(x: Tensor, state: Tensor | None = None, *, g: Tensor) -> tuple[Ten
 
 def _step(x: Tensor, g: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     h = g.exp() * h + x
-    return h, h
+    return h, h.clone()  # what a caller does to the output must not reach the memory
 
 
 def _run(mode: str, x: Tensor, g: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +82,7 @@ HGRN = Row(
     fn=hgrn,
     step=hgrn_step,
     family="ssm",
-    transition="a_t, elementwise",
+    transition="e^{g_t}, elementwise",
     arguments={"x": Argument("BTD"), "g": Argument("BTD", "gate")},
     state={"h": "BD"},
     forms=FORMS,

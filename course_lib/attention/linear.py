@@ -78,16 +78,18 @@ def linear_attention(
         `[N, H, K, V]`.
     mode: "parallel" (T×T products), "recurrent" (token by token), "chunk" (`chunk_size` tokens at a time).
     feature_map: "elu" (elu + 1), "relu", "identity", "taylor" (second order, K becomes 1 + K + K²), or a
-        callable on `[B, T, H, K]` that may change K only. It is given the working precision, float32 or float64.
+        callable on `[B, T, H, K]` that may change K only. It is given the working precision, float32 or float64,
+        and one sequence of a pack at a time; positions in it start at this call's first token.
     normalize: divide by φ(q)ᵀz. Where that is 0 (relu features that are all 0, or identity features that
         cancel) the definition is 0/0 and the result is NaN or infinite, not silently 0; a map that stays
-        positive avoids it.
+        positive avoids it (elu + 1 does down to about −100, where float32 ends).
 
     Returns o `[B, T, H, V]` in the dtype of v, and the state or None. Raises TypeError or ValueError for
     arguments that do not fit. Derived in chapter 08; arXiv 2006.16236.
     """
     checks.check_no_gates("linear_attention", g=g, beta=beta)
-    checks.check_flag("causal", causal)
+    for flag, x in (("causal", causal), ("normalize", normalize), ("output_final_state", output_final_state)):
+        checks.check_flag(flag, x)
     checks.check_qkv(q, k, v)
     checks.check_same_length(q, k)
     checks.check_scale(scale)
@@ -96,7 +98,7 @@ def linear_attention(
     factor = _factor(q, scale, normalize)
     with no_autocast(q):
         if callable(feature_map):  # it may look at the whole sequence, so it gets it
-            q, k = _features(feature_map, *cast_up(q, k, dtype=working_dtype(q)))
+            q, k = _features_of_sequences(feature_map, q, k, lengths)
         phi = identity if callable(feature_map) else checks.choose("feature_map", feature_map, feature_maps)
         N = q.shape[0] if lengths is None else len(lengths)
         state = _start("initial_state", initial_state, N, phi(q[:0]), v, normalize)
@@ -109,7 +111,8 @@ def linear_attention(
                 o, S = _everywhere(q_f, k_f, values, S)
             return (o[..., :-1] / o[..., -1:] if normalize else o).to(v.dtype), S
 
-        o, final = apply(form, (q, k, v), lengths, _joined(state), mode if causal else "whole", chunk_size)
+        pieces = chunk_size if causal and mode == "chunk" else None
+        o, final = apply(form, (q, k, v), lengths, _joined(state), pieces)
     if not output_final_state:
         return o, None
     return o, (final[..., :-1], final[..., -1]) if normalize else final
@@ -170,6 +173,18 @@ def _features(phi: FeatureMap, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     q_f, k_f = phi(q), phi(k)
     checks.check_features(q_f, q)
     checks.check_features(k_f, k)
+    return q_f, k_f
+
+
+def _features_of_sequences(
+    phi: FeatureMap, q: Tensor, k: Tensor, lengths: list[int] | None
+) -> tuple[Tensor, Tensor]:
+    """φ on whole sequences in the working precision; packed ones do not see one another."""
+    q, k = cast_up(q, k, dtype=working_dtype(q))
+    if lengths is None:
+        return _features(phi, q, k)
+    found = [_features(phi, *pair) for pair in zip(q.split(lengths, 1), k.split(lengths, 1), strict=True)]
+    q_f, k_f = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
     return q_f, k_f
 
 

@@ -40,7 +40,7 @@ def selective_scan(
     u, delta: `[B, T, D]`, inputs and step sizes after the softplus, at least 0. A: `[D, N]`, at most 0.
     B, C: `[B, T, N]`, shared by all channels. D: `[D]`, the skip, or None. u, delta, B, C of one floating dtype.
     initial_state: h `[B, D, N]` that an earlier call returned, float32 (float64 for float64 inputs).
-    cu_seqlens: `[N + 1]` boundaries of N sequences packed along T; then B = 1 and states are `[N, D, N]`.
+    cu_seqlens: `[N + 1]` boundaries of N sequences packed along T; then B = 1 and there is one state a sequence.
     mode: "parallel" (associative scan), "recurrent" (token by token), "chunk" (`chunk_size` tokens of exp(ΔA)
         at a time, then one multiply-add a token).
 

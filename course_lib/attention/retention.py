@@ -129,8 +129,9 @@ def lightning_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Lightning attention: `simple_gla` with the fixed decay exp(−8h/H · (1 − layer / layers)) of head h.
 
-    layer, layers: which of how many layers this is; head 0 never forgets. Shapes, options and errors as
-    `simple_gla`, but g must be None. Derived in chapter 10; arXiv 2401.04658.
+    layer, layers: which of how many layers this is; head 0 never forgets, and heads that forget within a chunk make
+    all take the safe path. Shapes, options and errors as `simple_gla`, but g must be None. Derived in chapter 10;
+    arXiv 2401.04658 (the rates are TransNormerLLM's, 2307.14995).
     """
     checks.check_qkv(q, k, v)
     checks.check_no_gates("lightning_attention", g=g, beta=beta)
@@ -174,7 +175,7 @@ SIMPLE_GLA = Row(
     name="simple_gla",
     fn=simple_gla,
     step=simple_gla_step,
-    transition="a_t per head and token",
+    transition="e^{g_t} per head and token",
     arguments=qkv(g=Argument("BTH", "gate")),
     paper="2312.06635",
     **_SHARED,

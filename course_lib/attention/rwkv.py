@@ -54,7 +54,7 @@ def rwkv6(
     checks.check_gate("w", w, r.shape, "[B, T, H, K]", r)
     checks.check_companion("u", u, r.shape[2:], "[H, K]", r)
     options = Options(scale, causal, initial_state, output_final_state, cu_seqlens, mode, chunk_size)
-    factor = check_options("rwkv6", r, k, options, decay.FORMS)
+    factor = check_options("rwkv6", r, k, options, decay.FORMS, RKV)
 
     def form(r: Tensor, k: Tensor, v: Tensor, w: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
         r = r * factor
@@ -127,7 +127,7 @@ def rwkv7(
     checks.check_companion("a", a, r.shape, "[B, T, H, K]", r)
     checks.check_companion("b", b, r.shape, "[B, T, H, K]", r)
     options = Options(scale, causal, initial_state, output_final_state, cu_seqlens, mode, chunk_size)
-    factor = check_options("rwkv7", r, k, options, delta.FORMS)
+    factor = check_options("rwkv7", r, k, options, delta.FORMS, RKV)
 
     def form(
         r: Tensor, k: Tensor, v: Tensor, w: Tensor, a: Tensor, b: Tensor, S: Tensor
@@ -180,7 +180,7 @@ RWKV6 = Row(
     fn=rwkv6,
     step=rwkv6_step,
     family="decay",
-    transition="diag(a_t), read before the write, bonus u",
+    transition="diag(e^{w_t}), read before the write, bonus u",
     arguments=_RKV | {"u": Argument("HK")},
     paper="2404.05892",
     chapter="10",
@@ -192,7 +192,7 @@ RWKV7 = Row(
     fn=rwkv7,
     step=rwkv7_step,
     family="delta",
-    transition="diag(w_t) + b_t a_tᵀ",
+    transition="diag(e^{w_t}) + b_t a_tᵀ",
     arguments=_RKV | {"a": Argument("BTHK"), "b": Argument("BTHK")},
     paper="2503.14456",
     chapter="11",

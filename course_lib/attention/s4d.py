@@ -3,9 +3,11 @@
     h' = A h + B u   →   h_t = Ā h_{t-1} + B̄ u_t,   Ā = e^{ΔA},  B̄ = (Ā − 1) / A · B,   y_t = 2 Re(C h_t) + D u_t
 
 Since Ā does not depend on the token, h_t = Σ_i Ā^{t−i} B̄ u_i, and y is u convolved with κ_l = 2 Re(C Ā^l B̄): one
-FFT over the sequence, T log T. Input-dependent models lose exactly this form. Each complex number stands for
-itself and its conjugate, hence the 2 Re. Chapter 12; arXiv 2206.11893.
+FFT over the sequence, T log T once κ is there, which takes D·N·T exponentials. Input-dependent models lose exactly
+this form. Each complex number stands for itself and its conjugate, hence the 2 Re. Chapter 12; arXiv 2206.11893.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +20,15 @@ from course_lib.attention.registry import Argument, Row
 from course_lib.attention.scan import scan
 
 FORMS = ("recurrent", "chunk", "convolution")
-Discrete = tuple[Tensor, Tensor, Tensor]  # Ā, B̄, C
+
+
+class Discrete(NamedTuple):
+    """The system per token: ΔA, Ā = e^{ΔA}, B̄ and C, all `[D, N]` complex."""
+
+    exponent: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
 
 
 def s4d(
@@ -37,11 +47,12 @@ def s4d(
 ) -> tuple[Tensor, Tensor | None]:
     """S4D with zero-order hold: h_t = e^{ΔA} h_{t-1} + (e^{ΔA} − 1) / A · B u_t, y_t = 2 Re(C h_t) + D u_t.
 
-    u: `[B, T, D]`, floating. delta: `[D]`, the step size of each channel, above 0. A: `[D, N]` complex, real part
+    u: `[B, T, D]`, floating. delta: `[D]`, the step size of each channel, at least 0. A: `[D, N]` complex, real part
     at most 0. B, C: `[D, N]` complex. D: `[D]`, the skip, or None. The parameters' precision is taken to u's.
     initial_state: h `[B, D, N]` that an earlier call returned, complex64 (complex128 for float64 u).
-    cu_seqlens: `[N + 1]` boundaries of N sequences packed along T; then B = 1 and states are `[N, D, N]`.
-    mode: "recurrent" (token by token), "chunk" (one multiply-add a token), "convolution" (FFT over the sequence).
+    cu_seqlens: `[N + 1]` boundaries of N sequences packed along T; then B = 1 and there is one state a sequence.
+    mode: "recurrent" (token by token), "chunk" (one multiply-add a token), "convolution" (FFT over the sequence: for
+        understanding; it holds `[D, N, T]` powers, and its rounding is relative to the largest output of all).
 
     Returns y `[B, T, D]` in the dtype of u, and h after the last token or None. Raises TypeError or ValueError
     for arguments that do not fit; signs are looked at on a CPU only. Derived in chapter 12; arXiv 2206.11893.
@@ -55,7 +66,7 @@ def s4d(
         y, h = _run(mode, u, system, h)
         return y if D is None else y + D.to(u.dtype) * u, h
 
-    return over_sequence(form, (u,), A.shape, options, state_name="h", state_dtype=system[0].dtype, chunks=1)
+    return over_sequence(form, (u,), A.shape, options, state_name="h", state_dtype=system.A.dtype, chunks=1)
 
 
 def s4d_step(
@@ -76,29 +87,30 @@ def s4d_step(
         y, h = _step(u, system, h)
         return y if D is None else y + D.to(u.dtype) * u, h
 
-    return one_token(step, (u,), A.shape, state, state_name="h", state_dtype=system[0].dtype)
+    return one_token(step, (u,), A.shape, state, state_name="h", state_dtype=system.A.dtype)
 
 
 def _discretise(delta: Tensor, A: Tensor, B: Tensor, C: Tensor, u: Tensor) -> Discrete:
     """Ā, B̄ and C in the complex working precision of u; (e^{ΔA} − 1) / A is Δ where A is 0."""
     dtype = torch.complex128 if working_dtype(u) == torch.float64 else torch.complex64
     A, B, C, delta = (x.to(dtype) for x in (A, B, C, delta[:, None]))
-    growth = torch.expm1(delta * A)  # e^{ΔA} − 1; also twice as fast as exp on complex numbers
+    exponent = delta * A
+    growth = torch.expm1(exponent)  # e^{ΔA} − 1; also twice as fast as exp on complex numbers
     still = A == 0
     held = torch.where(still, delta, growth / torch.where(still, 1.0, A))
-    return growth + 1, held * B, C
+    return Discrete(exponent, growth + 1, held * B, C)
 
 
 def _run(mode: str, u: Tensor, system: Discrete, h: Tensor) -> tuple[Tensor, Tensor]:
     """The form called `mode`, one of `FORMS`."""
-    if u.shape[1] == 0:
+    if u.numel() == 0:
         return u, h
     form = {"recurrent": _recurrent, "chunk": _chunk, "convolution": _convolution}[mode]
     return form(u, system, h)
 
 
 def _step(u: Tensor, system: Discrete, h: Tensor) -> tuple[Tensor, Tensor]:
-    A, B, C = system
+    _, A, B, C = system
     h = A * h + B * u[..., None]  # [B, D, N]
     return 2 * (C * h).sum(-1).real, h
 
@@ -113,16 +125,16 @@ def _recurrent(u: Tensor, system: Discrete, h: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _chunk(u: Tensor, system: Discrete, h: Tensor) -> tuple[Tensor, Tensor]:
-    A, B, C = system
+    _, A, B, C = system
     states = scan(A[None, None], B * u[..., None], h)  # [B, T, D, N]
     return 2 * (C * states).sum(-1).real, states[:, -1].clone()  # a view would keep all T states alive
 
 
 def _convolution(u: Tensor, system: Discrete, h: Tensor) -> tuple[Tensor, Tensor]:
     """y = κ ∗ u, and what the state before the first token still adds."""
-    A, B, C = system
+    exponent, _, B, C = system
     T = u.shape[1]
-    powers = A[..., None] ** torch.arange(T + 1, device=u.device)  # [D, N, T + 1]
+    powers = (exponent[..., None] * torch.arange(T + 1, device=u.device)).exp()  # [D, N, T + 1]
     kernel = 2 * torch.einsum("dn,dnt->dt", C * B, powers[..., :T]).real
     n = 2 * T  # room for the whole answer, so that nothing wraps around
     spectrum = torch.fft.rfft(u.mT, n) * torch.fft.rfft(kernel, n)
@@ -149,8 +161,8 @@ S4D = Row(
     state={"h": "BDN"},
     keeps="complex64",
     forms=FORMS,
-    fast="convolution",
+    fast="chunk",
     paper="2206.11893",
     chapter="12",
-    flops=cost.convolution_flops,
+    flops=cost.s4d_flops,
 )

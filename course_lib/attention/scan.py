@@ -11,8 +11,8 @@ a, b `[B, T, â€¦]` (a may have T = 1: the same at every token), the state `[B, â
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from course_lib.attention.decay import differentiable_gradients
 from course_lib.attention.gates import transformed
 
 
@@ -40,11 +40,11 @@ def associative_scan(a: Tensor, b: Tensor, state: Tensor) -> Tensor:
 
 
 def _scan(a: Tensor, b: Tensor, state: Tensor) -> Tensor:
-    h = torch.empty_like(b, memory_format=torch.contiguous_format)
-    for a_t, b_t, h_t in zip(a.unbind(1), b.unbind(1), h.unbind(1), strict=True):
-        torch.addcmul(b_t, a_t, state, out=h_t)
-        state = h_t
-    return h
+    out = []
+    for a_t, b_t in zip(a.unbind(1), b.unbind(1), strict=True):
+        state = torch.addcmul(b_t, a_t, state)
+        out.append(state)
+    return torch.stack(out, dim=1)
 
 
 class _Scan(torch.autograd.Function):
@@ -53,16 +53,16 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a, b, state):
         h = _scan(a, b, state)
-        ctx.save_for_backward(a, h, state)
+        ctx.save_for_backward(a, b, h, state)
         return h
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, d_o):
-        a, h, state = ctx.saved_tensors
-        conjugate = a.conj().resolve_conj() if a.is_complex() else a
-        later = torch.cat([conjugate[:, 1:], torch.zeros_like(a[:, :1])], dim=1)
-        d_h = _scan(later.flip(1), d_o.flip(1), torch.zeros_like(state)).flip(1)
+    def backward(ctx, d_h):
+        a, b, h, state = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative
+            return tuple(differentiable_gradients(lambda *x: (associative_scan(*x),), (a, b, state), (d_h,)))
+        a = a.conj().resolve_conj()
+        later = torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], dim=1)
+        d_b = scan(later.flip(1), d_h.flip(1), torch.zeros_like(state)).flip(1)
         before = torch.cat([state[:, None], h[:, :-1]], dim=1)
-        d_a = d_h * (before.conj() if a.is_complex() else before)
-        return d_a, d_h, conjugate[:, 0] * d_h[:, 0]
+        return d_b * before.conj(), d_b, a[:, 0] * d_b[:, 0]

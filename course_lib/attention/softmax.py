@@ -54,13 +54,14 @@ def softmax_attention(
         length and do not stack, so no state goes in or out with it.
     mode: "parallel" (the definition), "chunk" (one pass over blocks of `chunk_size` keys; memory linear in
         T unless autograd keeps the blocks), "sdpa" (`torch.nn.functional.scaled_dot_product_attention`, in
-        the dtype of q).
+        the dtype of q, or of autocast).
 
     Returns o `[B, T_q, H, V]` in the dtype of v, and the cache `(k, v)` of T_0 + T tokens or None. Raises
     TypeError or ValueError for arguments that do not fit. Derived in chapters 01 and 03; arXiv 1706.03762.
     """
     checks.check_no_gates("softmax_attention", g=g, beta=beta)
     checks.check_flag("causal", causal)
+    checks.check_flag("output_final_state", output_final_state)
     checks.check_qkv(q, k, v, kv_groups=True)
     checks.check_scale(scale)
     checks.check_form(mode, FORMS, chunk_size)
@@ -107,7 +108,8 @@ def extend(cache: Cache | None, k: Tensor, v: Tensor, argument: str) -> Cache:
             f"{argument} must hold as many keys as values, got {cache[0].shape[1]} keys and "
             f"{cache[1].shape[1]} values: pass on what an earlier call returned"
         )
-    return torch.cat([cache[0], k], dim=1), torch.cat([cache[1], v], dim=1)
+    with no_autocast(k):
+        return torch.cat([cache[0], k], dim=1), torch.cat([cache[1], v], dim=1)
 
 
 def refuse_packed_caches(initial_state: object, output_final_state: bool) -> None:

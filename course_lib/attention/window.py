@@ -65,13 +65,18 @@ def sliding_window_attention(
     scale = scale_of(q, scale)
 
     attend = partial(_attend, scale=scale, window=window, mode=mode, chunk_size=chunk_size)
+    checks.check_flag("output_final_state", output_final_state)
     lengths = sequence_lengths(cu_seqlens, *q.shape[:2])
     if lengths is not None:
         refuse_packed_caches(initial_state, output_final_state)
         empty = [(k[:, :0], v[:, :0])] * len(lengths)
         return run_packed(attend, (q, k, v), lengths, empty)[0], None
-    o, cache = attend(q, k, v, _checked(initial_state, k, v, window, "initial_state"))
-    return o, cache if output_final_state else None
+    cache = _checked(initial_state, k, v, window, "initial_state")
+    o, _ = attend(q, k, v, cache)
+    if not output_final_state:
+        return o, None
+    with no_autocast(q):
+        return o, _last(*(torch.cat(pair, dim=1) for pair in zip(cache, (k, v), strict=True)), window - 1)
 
 
 def sliding_window_attention_step(
@@ -115,24 +120,15 @@ def _last(k: Tensor, v: Tensor, n: int) -> Cache:
 
 
 def _attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cache: Cache,
-    *,
-    scale: float,
-    window: int,
-    mode: str,
-    chunk_size: int,
-) -> tuple[Tensor, Cache]:
-    end = _last(*(torch.cat(pair, dim=1) for pair in zip(cache, (k, v), strict=True)), window - 1)
+    q: Tensor, k: Tensor, v: Tensor, cache: Cache, *, scale: float, window: int, mode: str, chunk_size: int
+) -> tuple[Tensor, None]:
     if q.shape[1] == 0:
-        return q.new_empty(*q.shape[:3], v.shape[-1]), end
+        return q.new_empty(*q.shape[:3], v.shape[-1]), None
     form = _recurrent if mode == "recurrent" else _chunk
     with no_autocast(q):
         every = (q, *share(q, k, v), *share(q, *cache))
         q_up, k_up, v_up, *cache_up = cast_up(*every, dtype=working_dtype(q))
-        return form(q_up * scale, k_up, v_up, cache_up, window, chunk_size).to(v.dtype), end
+        return form(q_up * scale, k_up, v_up, cache_up, window, chunk_size).to(v.dtype), None
 
 
 def _recurrent(q: Tensor, k: Tensor, v: Tensor, cache: list[Tensor], window: int, _: int) -> Tensor:

@@ -146,6 +146,17 @@ def test_packed_sequences_are_separate_calls(lengths, shape, mode, normalize):
         torch.testing.assert_close(pick(ends, n), end, rtol=EXACT, atol=EXACT)
 
 
+def test_a_map_that_looks_at_positions_sees_one_sequence_at_a_time():
+    def by_position(x):
+        return x.relu() + 0.1 + torch.arange(x.shape[1], dtype=x.dtype)[:, None, None]
+
+    q, k, v = Shape(B=1, T=5, H=2, K=3, V=4, C=2, seed=0).qkv()
+    packed, _ = linear_attention(q, k, v, feature_map=by_position, cu_seqlens=torch.tensor([0, 2, 5]))
+    for i, j in ((0, 2), (2, 5)):
+        o, _ = linear_attention(q[:, i:j], k[:, i:j], v[:, i:j], feature_map=by_position)
+        torch.testing.assert_close(packed[:, i:j], o, rtol=EXACT, atol=EXACT)
+
+
 class CountNumbers(TorchDispatchMode):
     """How many numbers all operations write: work that no clock disturbs."""
 

@@ -136,3 +136,28 @@ def test_large_signals_just_inside_the_border(name):
     loud = {key: 1e4 * given[key] if name != "kda" or key == "v" else given[key] for key in ("q", "k", "v")}
     given |= loud | {"g": torch.full_like(given["g"], -79.5 / 64)}
     within_rounding(name, given, T=128)
+
+
+@pytest.mark.parametrize("name", ["simple_gla", "gla", "ssd", "gated_delta_rule", "kda"])
+def test_gate_gradients_of_a_scaled_loss(name):
+    """GradScaler starts at 65,536; e^80 times a state times that must not meet before what makes it small again."""
+    gradients = []
+    for mode in ("recurrent", "chunk"):
+        given = example(name, 256, 1.0, H=1, K=64, V=64)
+        key = "dt" if name == "ssd" else "g"
+        given[key] = torch.full_like(given[key], 1.0 if name == "ssd" else -1.24)
+        if name == "ssd":
+            given["A"] = torch.full_like(given["A"], -1.24)
+        given[key].requires_grad_()
+        o, _ = mixer(name).fn(**given, mode=mode)
+        gradients.append(torch.autograd.grad(o.sum() * 65536, given[key])[0])
+    assert gradients[1].isfinite().all()
+    assert_within(gradients[1], gradients[0], 1e-3, gradients[0].abs().max())
+
+
+def test_a_convolution_whose_powers_underflow():
+    one = torch.ones(1, 1, dtype=torch.complex64)
+    u, delta = torch.ones(1, 3, 1), torch.tensor([40.0])
+    answers = [mixer("s4d").fn(u, delta, -0.5 * one, one, one, mode=mode)[0] for mode in mixer("s4d").forms]
+    for o in answers:
+        torch.testing.assert_close(o, torch.full_like(o, 4.0))

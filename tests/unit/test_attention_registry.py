@@ -95,10 +95,7 @@ def test_what_it_carries_has_the_shapes_and_bytes_it_says(row, dtype):
 
 def test_flops_grow_as_the_family_says(row):
     ratio = row.flops(1, 2**20, 2, 8, 8) / row.flops(1, 2**19, 2, 8, 8)
-    if row.name == "s4d":  # an FFT: T log T
-        assert 2 < ratio < 2.2
-    else:
-        assert ratio == pytest.approx(4 if row.family == "softmax" else 2, rel=1e-3)
+    assert ratio == pytest.approx(4 if row.family == "softmax" else 2, rel=1e-3)
 
 
 def test_an_example_is_what_the_seed_says(row):

@@ -188,3 +188,90 @@ def test_gradients_flow_through_a_compiled_graph(name):
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     actual = torch.autograd.grad(compiled(**given), leaves_of)
     torch.testing.assert_close(actual, torch.autograd.grad(loss(**given), leaves_of))
+
+
+@pytest.mark.parametrize(("name", "mode"), [c for c in CASES if c[1] in ("chunk", "convolution")])
+def test_second_derivatives_are_those_of_the_definition(name, mode):
+    """A gradient penalty: the gradient of a gradient, which hand-written backward passes must not cut off."""
+    penalties = []
+    for form in (mode, "recurrent" if "recurrent" in mixer(name).forms else "parallel"):
+        given = {key: x.requires_grad_() for key, x in arguments(name, torch.float64, T=6).items()}
+        o, _ = call(name, given, form)
+        first = torch.autograd.grad(o.square().sum(), list(given.values()), create_graph=True)
+        penalty = sum(x.abs().square().sum() for x in first)
+        penalties.append(torch.autograd.grad(penalty, list(given.values())))
+    for actual, expected in zip(*penalties, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-7)
+
+
+@every_row
+def test_many_gradients_at_once(name):
+    given = {key: x.requires_grad_() for key, x in arguments(name, torch.float64).items()}
+    leaf = given[signals(name)[0]]
+    o, _ = call(name, given)
+    incoming = torch.randn(3, *o.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (batched,) = torch.autograd.grad(o, leaf, incoming, is_grads_batched=True, retain_graph=True)
+    for row, one in zip(batched, incoming, strict=True):
+        torch.testing.assert_close(row, torch.autograd.grad(o, leaf, one, retain_graph=True)[0])
+
+
+@pytest.mark.parametrize("name", ["gla", "delta_rule", "selective_scan"])  # one an engine
+def test_one_compiled_function_serves_several_lengths(name):
+    row = mixer(name)
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda **x: row.fn(**x, chunk_size=8)[0], fullgraph=True, backend="aot_eager")
+    for T in (9, 11):
+        given = arguments(name, T=T)
+        torch.testing.assert_close(compiled(**given), row.fn(**given, chunk_size=8)[0])
+
+
+@every_form
+def test_no_sequences(name, mode):
+    row = mixer(name)
+    given = {key: x[:0] if row.arguments[key].axes[0] == "B" else x for key, x in arguments(name).items()}
+    o, state = call(name, given, mode, output_final_state=True)
+    assert o.shape[:2] == (0, SHAPE[1])
+    assert all(len(x) == 0 for x in leaves(state))
+
+
+@every_stateful_form
+def test_outputs_lie_in_memory_as_they_are_written(name, mode):
+    for T in (1, 3, 64, 65):
+        assert call(name, arguments(name, T=T), mode)[0].is_contiguous()
+
+
+@every_row
+def test_an_output_can_be_changed_without_changing_the_state(name):
+    given = arguments(name)
+    token = {key: x[:, 0] if key in tokens(name) else x for key, x in given.items()}
+    for o, state in (call(name, given, output_final_state=True), mixer(name).step(**token)):
+        before = [x.clone() for x in leaves(state)]
+        o.mul_(2)
+        assert all(map(torch.equal, leaves(state), before))
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_an_empty_call_hands_on_a_copy(name):
+    _, state = call(name, arguments(name), output_final_state=True)
+    _, after = call(name, arguments(name, T=0), initial_state=state, output_final_state=True)
+    for x, y in zip(leaves(state), leaves(after), strict=True):
+        assert torch.equal(x, y)
+        assert x.data_ptr() != y.data_ptr()
+
+
+@pytest.mark.parametrize("name", ["softmax_attention", "sliding_window_attention"])
+def test_the_other_half_precision_under_autocast(name):
+    given = arguments(name, torch.float16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, cache = call(name, given, "chunk", output_final_state=True)
+        o, _ = call(name, given, "chunk", initial_state=cache)
+    assert o.dtype == torch.float16
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name != "softmax_attention"])
+def test_shapes_can_be_asked_for_without_memory(name):
+    given = {key: x.to("meta") for key, x in arguments(name).items()}
+    o, state = call(name, given, output_final_state=True)
+    assert o.shape == call(name, arguments(name))[0].shape
+    assert o.is_meta
+    assert all(x.is_meta for x in leaves(state))

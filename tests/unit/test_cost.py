@@ -114,8 +114,7 @@ def test_flops_of_the_window(T, window):
 def test_flops_that_no_matrix_product_makes():
     assert cost.scan_flops(2, 10, 3, 4, 5) == 6 * (2 * 10 * 15 * 4)
     assert cost.elementwise_flops(2, 10, 3, 4, 5) == 2 * (2 * 10 * 15)
-    # T = 8: 3 FFTs of length 16 at 2.5 · 16 · 4, 6 for each of 8 frequencies, a kernel of 4 modes at 8 each.
-    assert cost.convolution_flops(2, 8, 3, 4, 5) == 15 * (8 * 4 * 8 + 2 * (3 * 160 + 6 * 8))
+    assert cost.s4d_flops(2, 10, 3, 4, 5) == 14 * (2 * 10 * 15 * 4)
 
 
 def test_bytes_moved_by_the_definition():

@@ -267,6 +267,68 @@ BAD_CALLS = {
         ValueError,
         "cu_seqlens needs B = 1, got B = 2",
     ),
+    "output_final_state in words": (
+        good("gla", output_final_state="no"),
+        TypeError,
+        "output_final_state must be True or False, got 'no'",
+    ),
+    "qk_norm in words": (good("kda", qk_norm="no"), TypeError, "qk_norm must be True or False, got 'no'"),
+    "normalize in words": (
+        good("linear_attention", normalize=1),
+        TypeError,
+        "normalize must be True or False, got 1",
+    ),
+    "feature map in a list": (
+        good("linear_attention", feature_map=["elu"]),
+        ValueError,
+        "feature_map must be one of 'elu', 'relu', 'identity', 'taylor' or a callable, got ['elu']",
+    ),
+    "layer in words": (
+        good("lightning_attention", layer="a"),
+        TypeError,
+        "layer must be an integer, got str",
+    ),
+    "receptance of another length": (
+        good("rwkv6", r=torch.ones(B, 3, H, K), w=torch.zeros(B, 3, H, K)),
+        ValueError,
+        "r must have the length T = 5 of k, got 3",
+    ),
+    "v of hgrn2 in another precision": (
+        good("hgrn2", v=torch.ones(B, T, H, V).double()),
+        TypeError,
+        "q, v must have one dtype, got q torch.float32, v torch.float64",
+    ),
+    "B of ssd in another precision": (
+        good("ssd", B=torch.ones(B, T, 2, K).double()),
+        TypeError,
+        "B must have the dtype of x, torch.float32, got torch.float64",
+    ),
+    "C of mamba in another precision": (
+        good("selective_scan", C=torch.ones(B, T, K).half()),
+        TypeError,
+        "C must have the dtype of u, torch.float32, got torch.float16",
+    ),
+    "ssd without heads": (
+        good(
+            "ssd",
+            x=torch.ones(B, T, 0, V),
+            dt=torch.ones(B, T, 0),
+            A=torch.zeros(0),
+            D=torch.ones(0),
+        ),
+        ValueError,
+        "x must have at least one head, got 0",
+    ),
+    "layers of a pattern": (
+        lambda: interleave({"gla": 1}, -1),
+        ValueError,
+        "layers must be at least 0, got -1",
+    ),
+    "negative convolution": (
+        lambda: Block(8, 2, mixer="gla", conv=-1),
+        ValueError,
+        "conv must be a width of at least 1, or 0 for none, got -1",
+    ),
     "pattern": (
         lambda: interleave({"gla": 0}, 4),
         ValueError,

@@ -183,6 +183,16 @@ def test_a_convolution_refuses_the_inputs_of_another_width():
         conv(x, x[:, :2])
 
 
+def test_a_state_without_a_convolution_is_refused_by_a_block_with_one():
+    x = text()
+    _, state = block("gla")(x, return_state=True)
+    with pytest.raises(ValueError, match="state must hold the inputs of a convolution"):
+        block("gla", conv=3)(x, state)
+    _, state = block("gla", conv=3)(x, return_state=True)
+    with pytest.raises(ValueError, match="state must not hold the inputs of a convolution"):
+        block("gla")(x, state)
+
+
 def test_gates_start_open():
     layer = block("gla")
     gates = layer.mix._arguments(text() * 0, layer.mix.to_qkv(text()))["g"]
