@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import timing
+from course_lib import course, timing
 from course_lib.timing import clocks
 
 MS = 1e-3
@@ -324,3 +324,27 @@ def test_calibration_is_remembered_until_asked_again(monkeypatch):
         2,
     ]
     assert timing.calibrate(dtype=torch.float64) == 3
+
+
+def test_a_stamp_names_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):
+    def git(*arguments):
+        settings = ("-c", "user.name=a", "-c", "user.email=a@b")
+        said = subprocess.run(["git", *settings, *arguments], cwd=tmp_path, check=True, capture_output=True)
+        return said.stdout.decode().strip()
+
+    monkeypatch.setattr(course, "checkout", lambda: tmp_path)
+    assert timing.environment().commit is None  # no repository yet
+    (tmp_path / "data").mkdir()
+    for name in ("code.py", "data/measured.csv"):
+        (tmp_path / name).write_text("1")
+    git("init")
+    git("add", "-A")
+    git("commit", "-m", "first")
+    commit = git("rev-parse", "--short=10", "HEAD")
+    assert timing.environment().commit == commit
+    (tmp_path / "data/measured.csv").write_text("2")  # what a measurement writes is no difference
+    assert timing.environment().commit == commit
+    (tmp_path / "code.py").write_text("2")
+    assert timing.environment().commit == f"{commit}+"
+    monkeypatch.setattr(course, "checkout", lambda: None)
+    assert timing.environment().commit is None
