@@ -41,6 +41,8 @@ from course_lib.concept_map import (
 from course_lib.course import Course
 from course_lib.timing import _format
 from course_lib.timing.ceilings import Rates
+from course_lib.timing.scaling import Scaling
+from course_lib.timing.stamp import environment
 from course_lib.timing.sweeps import Sweep
 
 STYLE_FILE = Path(__file__).with_name("style.mplstyle")
@@ -52,21 +54,28 @@ GREY = "#777777"
 AXES = {"time": "time per call", "memory": "peak memory"}
 HOLLOW = {"linestyle": "", "markersize": 12, "markerfacecolor": "white", "markeredgewidth": 2.2}
 SWEPT = [2**i for i in range(5, 14)]  # T = 32 … 8,192
+OPERATIONS = {"softmax": 1, "linear": 10}  # that a call starts: one fused kernel, or several small ones
 
 __all__ = [
     "concept_map",
     "concept_map_html",
     "cost_plot",
+    "extrapolation_plot",
     "layer_share_plot",
+    "local_exponent_plot",
     "matrix_plot",
     "memory_heatmap",
     "png",
+    "predicted_sweep",
     "recall_by_position",
     "recall_plot",
+    "residual_plot",
     "roofline_plot",
+    "samples_plot",
     "show",
     "style",
     "sweep_plot",
+    "trial_plot",
     "weights_plot",
 ]
 
@@ -136,6 +145,106 @@ def sweep_plot(
 
 
 @matplotlib.style.context(STYLE_FILE)
+def residual_plot(fits: Mapping[str, Scaling], name: str, *, title: str = "") -> Figure:
+    """Measured over fitted at every T, for several power laws through the curve `name`.
+
+    Filled points were fitted, hollow ones were left out. Around 1 without a pattern, the law holds; a bend says that
+    it does not.
+    """
+    fig, ax = _axes(title)
+    for label, look in _looks(list(fits)).items():
+        residuals = fits[label].residuals(name)
+        fitted = list(residuals)[-fits[label].last :] if fits[label].last else list(residuals)
+        ax.plot([], [], label=label, **look)
+        _draw_curve(ax, residuals, **look | {"markerfacecolor": "white"})
+        _draw_curve(ax, {T: residuals[T] for T in fitted}, **look | {"linestyle": ""})
+    ax.axhline(1, color=GREY, linewidth=0.9)
+    ax.set_yscale("log", base=2)
+    ax.set(xlabel="sequence length T", ylabel="measured / fitted time")
+    _ratio_ticks(ax)
+    _length_axis(ax)
+    _legend(fig, ax)
+    return fig
+
+
+def _ratio_ticks(ax: Axes) -> None:
+    """1, 2, 5, 10, … times; where the ratios span less than a factor of 3, round numbers between them."""
+    low, high = ax.get_ylim()
+    narrow = high < 3 * low
+    ax.yaxis.set_major_locator(
+        ticker.MaxNLocator(6) if narrow else ticker.LogLocator(subs=(1, 2, 5), numticks=9)
+    )
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g} ×"))
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+@matplotlib.style.context(STYLE_FILE)
+def local_exponent_plot(scaling: Scaling, *, title: str = "") -> Figure:
+    """The slope of each curve of a sweep between every length and the next, drawn halfway between them on the T axis.
+
+    A power law is a level line; thin lines mark 1 and 2.
+    """
+    fig, ax = _axes(title)
+    for name, look in _looks(scaling.sweep.names).items():
+        slopes = scaling.local_exponents(name)
+        _draw_curve(ax, {math.sqrt(a * b): p for (a, b), p in slopes.items()}, label=name, **look)
+    for law in (1, 2):
+        ax.axhline(law, color=GREY, linewidth=0.9)
+    ax.set(xlabel="sequence length T", ylabel="local exponent")
+    _length_axis(ax)
+    _legend(fig, ax)
+    return fig
+
+
+def predicted_sweep(T: int, D: int, C: int, overhead_us: float) -> Sweep:
+    """What a noiseless machine would measure from T = 32 up to `T`: counted FLOPs at 50 GFLOP/s, and overhead.
+
+    Four heads of size D, chunks of C. Starting an operation takes `overhead_us` microseconds; fused softmax starts
+    one and linear attention ten.
+    """
+    lengths = [length for length in SWEPT if length <= T]
+    curves = _predicted(lengths, D, C, H=4, rate=50e9)
+    samples = {
+        name: {
+            length: (seconds + OPERATIONS[name] * overhead_us * 1e-6,) for length, seconds in curve.items()
+        }
+        for name, curve in curves.items()
+    }
+    return Sweep("predicted", "time", samples, {}, environment(), "counted")
+
+
+@matplotlib.style.context(STYLE_FILE)
+def extrapolation_plot(T: int, D: int, C: int, overhead_us: float, *, title: str = "") -> Figure:
+    """`predicted_sweep` up to `T` as points on the whole curve, and the power law of its last three out to 4 T.
+
+    The crossing is marked where the points show one, beside the closed form.
+    """
+    seen, whole = (predicted_sweep(longest, D, C, overhead_us) for longest in (T, SWEPT[-1]))
+    fig, ax = _axes(title or _seen(seen, T))
+    for name, look in _looks(seen.names).items():
+        p, last = seen.exponent(name), seen.values[name][T]
+        _draw_curve(ax, whole.values[name], color=look["color"], marker="", linestyle="-", linewidth=0.8)
+        _draw_curve(ax, seen.values[name], label=name, **look | {"linestyle": ""})
+        law = {length: last * (length / T) ** p for length in (T / 4, 4 * T)}
+        _draw_curve(ax, law, label=f"∝ T$^{{{p:.2f}}}$", **look | {"marker": ""})
+    ax.set_xlim(0.8 * SWEPT[0], 1.2 * SWEPT[-1])
+    _log_axes(ax, "time", "")
+    _mark_crossovers(ax, None, cost.prefill_crossover(C, D, D))
+    if crossing := seen.crossover(*seen.names):
+        ax.axvline(crossing, color="black", linewidth=1.3)
+        _head_label(ax, crossing, f"seen: T = {crossing:,.0f}", height=0.90)
+    _legend(fig, ax)
+    return fig
+
+
+def _seen(sweep: Sweep, T: int) -> str:
+    softmax, linear = (sweep.exponent(name) for name in sweep.names)
+    crossing = sweep.crossover(*sweep.names)
+    where = f"they cross at {crossing:,.0f}" if crossing else "no crossing was seen"
+    return f"Measured up to T = {T:,}: exponents {softmax:.2f} and {linear:.2f}, {where}"
+
+
+@matplotlib.style.context(STYLE_FILE)
 def cost_plot(
     T: int,
     K: int,
@@ -193,6 +302,68 @@ def layer_share_plot(ds: Sequence[int], *, title: str = "", causal: bool = True)
 
 
 @matplotlib.style.context(STYLE_FILE)
+def trial_plot(
+    T: int,
+    D: int,
+    *,
+    H: int = 8,
+    H_kv: int = 8,
+    b_state: int = 4,
+    b_cache: int = 4,
+    C: int = 64,
+    title: str = "",
+) -> Figure:
+    """What both sides do at short lengths: FLOPs to read T tokens (left), bytes to write one more (right).
+
+    Left causal softmax against chunks of C; right a cache of H_kv heads with `b_cache` bytes a number against H
+    states with `b_state`. A dotted line marks where they meet, a grey one marks `T`. Batch 1, K = V = D; overheads
+    are in neither.
+    """
+    fig = Figure(figsize=(9.5, 4.6), layout="constrained")
+    _title(fig, title or _who_does_less(T, D, H, H_kv, b_state, b_cache, C))
+    lengths = sorted({*(2**i for i in range(3, 11)), T})
+    round_trip = 2 * cost.state_bytes(1, H, D, D, itemsize=b_state, normalize=False)
+    panels = {
+        "flops": (_predicted(lengths, D, C, H, 1.0), cost.prefill_crossover(C, D, D)),
+        "memory": (
+            {
+                "softmax": {n: cost.cache_bytes(1, n, H_kv, D, D, itemsize=b_cache) for n in lengths},
+                "linear": dict.fromkeys(lengths, round_trip),
+            },
+            cost.decode_crossover(D, D, b_state, b_cache, H, H_kv),
+        ),
+    }
+    ylabels = ("prefill: FLOPs for T tokens", "decode: bytes moved after T tokens")
+    for ax, (measure, (curves, meet)), ylabel in zip(
+        fig.subplots(1, 2), panels.items(), ylabels, strict=True
+    ):
+        for name, look in _looks(list(curves)).items():
+            _draw_curve(ax, curves[name], **look | {"marker": "", "label": f"{name}, counted"})
+            ax.plot(T, curves[name][T], color=look["color"], marker=look["marker"], markersize=8)
+        ax.axvline(T, color=GREY, linewidth=0.8)
+        _log_axes(ax, measure, ylabel)
+        inside = lengths[0] <= meet <= lengths[-1]
+        if inside:
+            ax.axvline(meet, color="black", linewidth=1.3, linestyle=":")
+        note = "" if inside else " (outside)"
+        ax.set_title(f"they meet at T* = {meet:,.0f}{note}", fontweight="normal", loc="center")
+    _legend(fig, ax)
+    return fig
+
+
+def _who_does_less(T: int, D: int, H: int, H_kv: int, b_state: int, b_cache: int, C: int) -> str:
+    prefill = _less(T, cost.prefill_crossover(C, D, D))
+    decode = _less(T, cost.decode_crossover(D, D, b_state, b_cache, H, H_kv))
+    both = f"{prefill} does less in prefill and in decode"
+    apart = f"{prefill} does less in prefill, {decode} in decode"
+    return f"Counted at T = {T:,}: {both if prefill == decode else apart}"
+
+
+def _less(T: int, meet: float) -> str:
+    return "neither" if meet == T else "linear" if meet < T else "softmax"
+
+
+@matplotlib.style.context(STYLE_FILE)
 def roofline_plot(rates: Rates, points: Mapping[str, tuple[float, float]], *, title: str = "") -> Figure:
     """The two ceilings of a machine, and where operations stand under them.
 
@@ -222,6 +393,51 @@ def roofline_plot(rates: Rates, points: Mapping[str, tuple[float, float]], *, ti
     ax.minorticks_off()
     _legend(fig, ax)
     return fig
+
+
+@matplotlib.style.context(STYLE_FILE)
+def samples_plot(samples: Sequence[float], *, title: str = "", usual: float | None = None) -> Figure:
+    """A histogram of running times in seconds, with the numbers that could be reported for them.
+
+    Minimum, median and mean are lines, the range from the 20 % to the 80 % quantile is a band; `usual` marks a truth
+    that is known. Both axes are logarithmic: interruptions make a long tail of few samples.
+    """
+    fig, ax = _axes(title)
+    low, high = 0.97 * min(samples), 1.03 * max(samples)
+    ax.hist(samples, bins=np.geomspace(low, high, 50), color="#c9d8e6", edgecolor="white", linewidth=0.4)
+    q20, middle, q80 = np.quantile(samples, [0.2, 0.5, 0.8])
+    ax.axvspan(q20, q80, color=GREY, alpha=0.25, linewidth=0, label="20 % to 80 %")
+    if usual is not None:
+        label = f"usual call: {_format.seconds(usual)}"
+        ax.axvline(usual, color="black", alpha=0.25, linewidth=7, label=label)
+    marks = {"minimum": min(samples), "median": middle, "mean": float(np.mean(samples))}
+    for (name, value), look in zip(marks.items(), _looks(list(marks)).values(), strict=True):
+        ax.axvline(
+            value,
+            color=look["color"],
+            linestyle=look["linestyle"],
+            label=f"{name}: {_format.seconds(value)}",
+        )
+    ax.set(xscale="log", yscale="log", xlabel="time per call", ylabel="number of samples")
+    ax.set_ylim(bottom=0.7)
+    subs = (1,) if ax.get_ylim()[1] > 30 else (1, 2, 5)
+    ax.yaxis.set_major_locator(ticker.LogLocator(subs=subs, numticks=9))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
+    _time_ticks(ax)
+    _legend(fig, ax)
+    return fig
+
+
+def _time_ticks(ax: Axes) -> None:
+    """Round times along a logarithmic axis, however short it is."""
+    low, high = ax.get_xlim()
+    places = ticker.LogLocator(base=10, subs=(1, 2, 5), numticks=9).tick_values(low, high)
+    inside = [place for place in places if low <= place <= high]
+    if len(inside) < 2:
+        inside = [place for place in ticker.MaxNLocator(4).tick_values(low, high) if low <= place <= high]
+    ax.set_xticks(inside, [_tick(place, "time") for place in inside])
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _axes(title: str, figsize: tuple[float, float] | None = None) -> tuple[Figure, Axes]:
@@ -333,17 +549,19 @@ def _log_values_between(ax: Axes, left: float, right: float) -> list[float]:
 
 
 def _mark_crossovers(ax: Axes, measured: float | None, closed_form: float | None) -> None:
-    """Vertical lines with their labels at the top, one above the other, right of the line where there is room."""
+    """Vertical lines with their labels at the top, one above the other, outside the pair where there is room."""
     marks = [(measured, "measured", "-"), (closed_form, "closed form", ":")]
     there = sorted(mark for mark in marks if mark[0] is not None)
     for i, (T, what, dash) in enumerate(there):
         ax.axvline(T, color="black", linewidth=1.3, linestyle=dash)
-        _head_label(ax, T, f"{what}: T = {T:,.0f}", height=0.98 - 0.08 * i)
+        inner = len(there) == 2 and i == 0
+        _head_label(ax, T, f"{what}: T = {T:,.0f}", height=0.98 - 0.08 * i, room_from=0.35 if inner else 0.7)
 
 
-def _head_label(ax: Axes, T: float, text: str, height: float) -> None:
+def _head_label(ax: Axes, T: float, text: str, height: float, room_from: float = 0.7) -> None:
+    """A label right of its line, or left of it from that part of the axis on."""
     low, high = np.log(ax.get_xlim())
-    side = "left" if math.log(T) < low + 0.7 * (high - low) else "right"
+    side = "left" if math.log(T) < low + room_from * (high - low) else "right"
     where = {"xy": (T, height), "xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
     ax.annotate(text, xytext=(6 if side == "left" else -6, 0), ha=side, va="top", bbox=box, **where)

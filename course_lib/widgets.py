@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from html import escape
+from statistics import fmean, median
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from course_lib import cost, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
 from course_lib.course import Course
 from course_lib.timing import bench, calibrate
+from course_lib.timing.pretend import noisy_samples
 
 POWERS_OF_T, POWERS_OF_K, POWERS_OF_C = range(5, 14), range(4, 8), range(4, 9)
 HEADS = 1  # keeps the largest measurement below a second
@@ -63,6 +65,32 @@ def layer_explorer() -> VBox:
     return _explorer([_powers_of_two("T", range(5, 18), 1024), _powers_of_two("d", range(7, 14), 1024)], draw)
 
 
+def scaling_explorer() -> VBox:
+    """Sliders for the longest T, head size D, chunk C and overhead: what a fit sees of the curves. Chapter 15."""
+
+    def draw(T: int, D: int, C: int, overhead_us: int) -> tuple[str, Figure]:
+        seen = plots.predicted_sweep(T, D, C, overhead_us)
+        softmax, linear = (seen.exponent(name) for name in seen.names)
+        crossing = seen.crossover(*seen.names)
+        where = f"they cross at T = {crossing:,.0f}" if crossing else "no crossing within the measured range"
+        counted = f"FLOPs alone say {cost.prefill_crossover(C, D, D):,.0f}"
+        text = f"up to T = {T:,}: exponents {softmax:.2f} (softmax) and {linear:.2f} (linear); {where}; {counted}"
+        return text, plots.extrapolation_plot(T, D, C, overhead_us)
+
+    overhead = SelectionSlider(
+        options=[(f"{us} µs", us) for us in (0, 5, 15, 50, 150)],
+        value=15,
+        description="overhead",
+        continuous_update=False,
+    )
+    sliders = [
+        _powers_of_two("longest T", range(7, 14), 512),
+        _powers_of_two("head size D", POWERS_OF_K, 64),
+        _powers_of_two("chunk C", POWERS_OF_C, 64),
+    ]
+    return _explorer([*sliders, overhead], draw)
+
+
 def map_explorer(course: Course) -> VBox:
     """Buttons for the tracks over the concept map; chapters outside the track are faint. Chapter 00."""
 
@@ -72,6 +100,35 @@ def map_explorer(course: Course) -> VBox:
         return text, plots.concept_map(course, track=track)
 
     return _explorer([ToggleButtons(options=list(course.tracks))], draw)
+
+
+def trial_explorer() -> VBox:
+    """Sliders for T, heads, head size, item sizes and C: counted prefill and decode of both sides. Chapter 16."""
+
+    def draw(T: int, D: int, C: int, H: int, H_kv: int, item_sizes: tuple[int, int]) -> tuple[str, Figure]:
+        groups = min(H, H_kv)  # no more key–value heads than heads
+        b_state, b_cache = item_sizes
+        prefill = cost.prefill_crossover(C, D, D)
+        decode = cost.decode_crossover(D, D, b_state, b_cache, H, groups)
+        text = (
+            f"T = {T:,}, {H} heads of size {D}, {groups} in the cache: counted without overheads, linear does less "
+            f"beyond T* = {prefill:,.0f} in prefill and beyond T* = {decode:,.0f} in decode"
+        )
+        fig = plots.trial_plot(T, D, H=H, H_kv=groups, b_state=b_state, b_cache=b_cache, C=C)
+        return text, fig
+
+    sizes = [("4 / 4", (4, 4)), ("4 / 2", (4, 2)), ("4 / 1", (4, 1)), ("2 / 2", (2, 2))]
+    controls = [
+        _powers_of_two("T", range(3, 11), 64),
+        _powers_of_two("K = V", range(4, 8), 64),
+        _powers_of_two("chunk C", range(3, 8), 64),
+        _powers_of_two("heads", range(0, 7), 8),
+        _powers_of_two("kv heads", range(0, 7), 8),
+        SelectionSlider(options=sizes, value=(4, 4), description="bytes S / kv", continuous_update=False),
+    ]
+    box = _explorer(controls, draw)
+    box.children = (HBox(controls[:3]), HBox(controls[3:]), *box.children[1:])
+    return box
 
 
 def _explorer(controls: Sequence[Widget], draw: Callable[..., tuple[str, Figure]]) -> VBox:
@@ -94,6 +151,26 @@ def cost_explorer(measure: Measure = measure_here) -> VBox:
     `measure(T, K, C)` returns a `Measured`; the point stays with its T, K and C. Chapter 08.
     """
     return _CostExplorer(measure).box
+
+
+def timing_explorer() -> VBox:
+    """Sliders for the number of samples, how often they are interrupted, and the seed. Chapter 02."""
+
+    def draw(n: int, interrupted: int, seed: int) -> tuple[str, Figure]:
+        samples = noisy_samples(n, interrupted / 100, seed)
+        off = {"minimum": min(samples), "median": median(samples), "mean": fmean(samples)}
+        words = ", ".join(f"{name} {value / 1e-3 - 1:+.1%}" for name, value in off.items())
+        text = f"{n} samples of a call of 1 ms, {interrupted} % of them interrupted: {words}"
+        return text, plots.samples_plot(samples, usual=1e-3, title="What would you report for this call?")
+
+    return _explorer(
+        [
+            SelectionSlider(options=[5, 20, 100, 1000], value=100, description="samples"),
+            SelectionSlider(options=[0, 5, 10, 30, 60], value=10, description="interrupted %"),
+            SelectionSlider(options=list(range(8)), value=0, description="repeat no."),
+        ],
+        draw,
+    )
 
 
 class _CostExplorer:

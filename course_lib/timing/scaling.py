@@ -61,7 +61,7 @@ class Extrapolation:
         return f"T = {self.T:,}: {self.value:.3g} ({self.low:.3g} – {self.high:.3g}){note}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scaling:
     """Exponents, crossings and extrapolations of a sweep, each with an interval.
 
@@ -117,9 +117,8 @@ class Scaling:
         if len(sure) == 0 or not (np.diff(sure) != 0).any():
             return Crossing(None, reason=_no_crossing(a, b, T, sure))
         found = np.array([_last_change(np.log(T), gap) for gap in gaps])
-        value, draws = found[0], found[1:][~np.isnan(found[1:])]
-        low, high = np.percentile(draws, MIDDLE)
-        value = float(np.median(draws)) if np.isnan(value) else value
+        low, middle, high = np.nanpercentile(found, (MIDDLE[0], 50, MIDDLE[1]))
+        value = middle if np.isnan(found[0]) else found[0]
         return Crossing(float(np.exp(value)), float(np.exp(low)), float(np.exp(high)))
 
     def rows(self) -> list[list[str]]:
@@ -132,6 +131,8 @@ class Scaling:
 
     def __str__(self) -> str:
         return _format.text_table(HEADER, self.rows())
+
+    __repr__ = __str__  # the table, also where a notebook or a prompt shows plain text
 
     def _repr_html_(self) -> str:
         return _format.html_table(
@@ -208,12 +209,16 @@ def _interval(draws: np.ndarray) -> Estimate:
 
 
 def _last_change(log_T: np.ndarray, gap: np.ndarray) -> float:
-    """log T at which the gap last changes sign, on a straight line between its neighbours; NaN if it never does."""
-    changes = np.flatnonzero(gap[:-1] * gap[1:] < 0)
+    """log T at which the gap last changes sign, on a straight line between its neighbours; NaN if it never does.
+
+    A length where both take the same time says nothing about who is ahead, and is passed over.
+    """
+    apart = np.flatnonzero(gap)
+    changes = np.flatnonzero(gap[apart[:-1]] * gap[apart[1:]] < 0)
     if len(changes) == 0:
         return float("nan")
-    i = changes[-1]
-    return log_T[i] + (log_T[i + 1] - log_T[i]) * gap[i] / (gap[i] - gap[i + 1])
+    i, j = apart[changes[-1]], apart[changes[-1] + 1]
+    return log_T[i] + (log_T[j] - log_T[i]) * gap[i] / (gap[i] - gap[j])
 
 
 def _no_crossing(a: str, b: str, T: list[int], sure: np.ndarray) -> str:

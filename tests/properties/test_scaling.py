@@ -115,3 +115,18 @@ def test_a_scaling_is_a_table():
     assert len(str(taken).splitlines()) == 3
     assert taken._repr_html_().count("<tr>") == 3
     assert set(taken.to_dict()) == {"a", "b"}
+
+
+def test_a_tie_between_two_leaders_is_passed_over():
+    steady = {
+        "a": dict(zip((128, 256, 512), (1.0, 2.0, 8.0), strict=True)),
+        "b": {128: 1.5, 256: 2.0, 512: 3.0},
+    }
+    taken = simulated(
+        {name: lambda T, curve=curve: curve[T] for name, curve in steady.items()}, (128, 256, 512), 0.0
+    )
+    found = Scaling(taken).crossover("a", "b")
+    assert 128 < found.T < 512
+    assert found.low == pytest.approx(found.T)
+    same = simulated({"a": lambda T: T, "b": lambda T: T}, noise=0.0)
+    assert Scaling(same).crossover("a", "b").T is None

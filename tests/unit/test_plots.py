@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from course_lib import concept_map as maps
 from course_lib import cost, plots, timing
 from course_lib.course import Course, from_dict, load
+from course_lib.timing.pretend import noisy_samples
 from course_lib.timing.sweeps import Sweep
 
 LENGTHS = [2**i for i in range(5, 14)]
@@ -35,6 +36,10 @@ def swept(device: str = "A processor", measure: str = "time", factor: float = 1.
     )
 
 
+def fits() -> dict[str, timing.Scaling]:
+    return {"all lengths": timing.Scaling(swept(), last=None), "last three": timing.Scaling(swept(), last=3)}
+
+
 def drawings() -> dict[str, Callable[[], Figure]]:
     torch.manual_seed(0)
     weights = torch.randn(11, 11).softmax(-1)
@@ -48,9 +53,15 @@ def drawings() -> dict[str, Callable[[], Figure]]:
         ),
         "memory": lambda: plots.sweep_plot(swept(measure="memory", factor=1e9), title="Memory"),
         "late crossover": lambda: plots.sweep_plot(swept(), closed_form=7000, title="Late"),
+        "residuals": lambda: plots.residual_plot(fits(), "softmax", title=TITLE),
+        "local exponents": lambda: plots.local_exponent_plot(timing.Scaling(swept()), title=TITLE),
+        "extrapolated": lambda: plots.extrapolation_plot(512, 64, 64, 15),
+        "not far enough": lambda: plots.extrapolation_plot(128, 128, 256, 150),
         "flops": lambda: plots.cost_plot(1024, 64, 64),
         "cost": lambda: plots.cost_plot(128, 64, 256, rate=1e11, measured=measured),
         "share": lambda: plots.layer_share_plot([256, 768, 4096]),
+        "trial": lambda: plots.trial_plot(64, 64),
+        "trial, outside": lambda: plots.trial_plot(1024, 128, H=64, H_kv=8, b_cache=1, C=16),
         "matrices": lambda: plots.matrix_plot({"scores": scores, "weights": scores.softmax(-1)}, title=TITLE),
         "one matrix": lambda: plots.matrix_plot({"S": torch.eye(3)}, title="Short"),
         "state": lambda: plots.memory_heatmap(
@@ -62,6 +73,8 @@ def drawings() -> dict[str, Callable[[], Figure]]:
         ),
         "crowd": lambda: plots.recall_plot([4, 16, 64], {"a": [1, 1, 1], "b": [1, 0.5, 0.1]}, title=TITLE),
         "roof": lambda: plots.roofline_plot(RATES, {"sum": (0.1, 3e9), "product": (170, 9e10)}, title=TITLE),
+        "samples": lambda: plots.samples_plot(noisy_samples(200), usual=1e-3, title=TITLE),
+        "quiet samples": lambda: plots.samples_plot(noisy_samples(20, interrupted=0), title=TITLE),
         "decode": lambda: plots.sweep_plot(swept(), guide=(0, 1), title=TITLE),
         "map": lambda: plots.concept_map(load()),
         "track": lambda: plots.concept_map(load(), track="core"),
@@ -223,6 +236,42 @@ def test_a_short_sweep_still_has_numbers_on_both_axes(lengths, measure):
     assert {t.get_text() for t in fig.axes[0].get_xticklabels()} & shown
 
 
+def test_fitted_points_are_filled_and_the_others_hollow():
+    lines = plots.residual_plot(fits(), "softmax").axes[0].get_lines()
+    filled = [line for line in lines if line.get_linestyle() == "None" and len(line.get_xdata())]
+    assert [list(line.get_xdata()) for line in filled] == [LENGTHS, LENGTHS[-3:]]
+    hollow = [line for line in lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_ydata() for line in hollow] == [pytest.approx([1.0] * len(LENGTHS))] * 2
+
+
+def test_local_exponents_of_power_laws_are_level():
+    lines = plots.local_exponent_plot(timing.Scaling(swept())).axes[0].get_lines()
+    levels = {
+        line.get_label(): line.get_ydata() for line in lines if len(line.get_xdata()) == len(LENGTHS) - 1
+    }
+    assert {name: y == pytest.approx([y[0]] * 8, abs=1e-9) for name, y in levels.items()} == dict.fromkeys(
+        ("softmax", "linear", "constant"), True
+    )
+    assert levels["softmax"][0] == pytest.approx(2)
+
+
+def test_a_prediction_without_overhead_crosses_at_the_closed_form():
+    seen = plots.predicted_sweep(1024, 64, 64, overhead_us=0)
+    assert seen.lengths("linear") == LENGTHS[:6]
+    assert seen.crossover("softmax", "linear") == pytest.approx(cost.prefill_crossover(64, 64, 64))
+    slower = plots.predicted_sweep(1024, 64, 64, overhead_us=15)
+    assert slower.crossover("softmax", "linear") > 256
+    assert slower.exponent("linear") < seen.exponent("linear")
+
+
+@pytest.mark.parametrize(("T", "expected"), [(512, "they cross at 301"), (128, "no crossing was seen")])
+def test_an_extrapolation_says_what_was_seen(T, expected):
+    fig = plots.extrapolation_plot(T, 64, 64, overhead_us=15)
+    text = " ".join(t.get_text() for t in words(fig)).replace("\n", " ")
+    assert expected in text
+    assert ("seen: T = 301" in text) == (T == 512)
+
+
 def test_curves_that_never_meet_get_no_mark():
     text = " ".join(t.get_text() for t in words(plots.sweep_plot(swept(), crossover=("linear", "linear"))))
     assert "measured" not in text
@@ -280,6 +329,17 @@ def test_the_roof_has_its_corner_at_the_balance():
     ]
 
 
+def test_samples_are_counted_and_their_summaries_marked():
+    samples = [1e-3, 1e-3, 2e-3, 3e-3, 13e-3]
+    ax = plots.samples_plot(samples, usual=1e-3).axes[0]
+    marks = {line.get_label(): line.get_xdata()[0] for line in ax.get_lines()}
+    expected = {"minimum: 1.00 ms": 1e-3, "median: 2.00 ms": 2e-3, "mean: 4.00 ms": 4e-3}
+    assert marks == pytest.approx(expected | {"usual call: 1.00 ms": 1e-3})
+    band = ax.patches[-1].get_extents().transformed(ax.transData.inverted())
+    assert (band.x0, band.x1) == pytest.approx((1e-3, 5e-3))
+    assert sum(bar.get_height() for bar in ax.containers[0]) == len(samples)
+
+
 def test_half_of_a_layer_is_marked_where_the_formula_says():
     ax = plots.layer_share_plot([100]).axes[0]
     marks = [
@@ -290,6 +350,21 @@ def test_half_of_a_layer_is_marked_where_the_formula_says():
 
 
 # --- matrices ----------------------------------------------------------------------------------------
+
+
+def test_a_trial_counts_what_the_formulas_count_and_marks_where_they_meet():
+    fig = plots.trial_plot(100, 64, H=8, H_kv=4, b_state=4, b_cache=2, C=16)
+    prefill, decode = fig.axes
+    at = {
+        ax: [float(line.get_ydata()[0]) for line in ax.get_lines() if len(line.get_xdata()) == 1]
+        for ax in fig.axes
+    }
+    assert at[prefill] == [cost.softmax_flops(1, 100, 8, 64, 64), cost.linear_flops(1, 100, 8, 64, 64, 16)]
+    assert at[decode] == [100 * 4 * 128 * 2, 2 * 8 * 64 * 64 * 4]
+    assert [ax.get_title() for ax in fig.axes] == ["they meet at T* = 160", "they meet at T* = 256"]
+    assert "softmax does less in prefill and in decode" in fig.get_suptitle().replace("\n", " ")
+    assert "neither does less in prefill, linear in decode" in plots.trial_plot(256, 64).get_suptitle()
+    assert "linear does less in prefill and in decode" in plots.trial_plot(512, 64).get_suptitle()
 
 
 def test_cells_show_their_numbers_and_masked_ones_infinity():

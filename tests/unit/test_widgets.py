@@ -2,12 +2,14 @@
 
 import base64
 import re
+from statistics import fmean, median
 
 import ipywidgets
 import pytest
 import torch
 
 from course_lib import cost, course, widgets
+from course_lib.timing.pretend import noisy_samples
 
 
 @pytest.fixture
@@ -115,6 +117,19 @@ def test_the_layer_explorer_says_and_draws_what_its_sliders_ask_for():
     assert figure.value != before
 
 
+def test_the_scaling_explorer_moves_with_every_slider():
+    box = widgets.scaling_explorer()
+    (T, D, C, overhead), text, figure = box.children[0].children, *box.children[1:]
+    assert "exponents 1.94 (softmax) and 0.81 (linear)" in text.value
+    assert "they cross at T = 301; FLOPs alone say 256" in text.value
+    for slider, value in ((overhead, 0), (C, 128), (D, 32), (T, 128)):
+        before = text.value, figure.value
+        slider.value = value
+        assert text.value != before[0]
+        assert figure.value != before[1]
+    assert "no crossing within the measured range; FLOPs alone say 320" in text.value
+
+
 def test_the_map_explorer_lists_the_chapters_of_the_chosen_track():
     the_course = course.load()
     box = widgets.map_explorer(the_course)
@@ -123,4 +138,30 @@ def test_the_map_explorer_lists_the_chapters_of_the_chosen_track():
     buttons.value = "systems"
     assert "13" in text.value
     assert "19" not in text.value
+    assert figure.value != before
+
+
+def test_the_trial_explorer_counts_with_its_sliders():
+    box = widgets.trial_explorer()
+    first, second, text, figure = box.children
+    (T, D, C), (H, H_kv, item_sizes) = first.children, second.children
+    assert "T* = 256 in prefill" in text.value
+    assert "T* = 64 in decode" in text.value
+    for slider, value in ((T, 128), (D, 32), (C, 16), (H, 16), (H_kv, 2), (item_sizes, (4, 2))):
+        before = text.value, figure.value
+        slider.value = value
+        assert text.value != before[0] or figure.value != before[1]
+    assert f"T* = {cost.prefill_crossover(16, 32, 32):,.0f} in prefill" in text.value
+    assert f"T* = {cost.decode_crossover(32, 32, 4, 2, 16, 2):,.0f} in decode" in text.value
+    H.value, H_kv.value = 1, 64
+    assert "1 in the cache" in text.value
+
+
+def test_the_timing_explorer_says_how_far_each_summary_is_off():
+    box = widgets.timing_explorer()
+    (n, interrupted, again), text, figure = box.children[0].children, *box.children[1:]
+    before = figure.value
+    n.value, interrupted.value, again.value = 100, 30, 3
+    samples = noisy_samples(100, 0.3, 3)
+    assert f"median {median(samples) / 1e-3 - 1:+.1%}, mean {fmean(samples) / 1e-3 - 1:+.1%}" in text.value
     assert figure.value != before
