@@ -84,8 +84,11 @@ def forward(budget_s: float) -> Sweep:
 
 
 def training(budget_s: float) -> Sweep:
-    """Forward and backward of every linear mixer, and of SDPA as far as the budget goes."""
-    names = [*LINEAR, "softmax_attention", "sliding_window_attention", "s4d", "hgrn"]
+    """Forward and backward of every linear mixer, and of SDPA as far as the budget goes.
+
+    S4D is left out: at K = 64 modes its training keeps 64 complex numbers for each channel and token.
+    """
+    names = [*LINEAR, "softmax_attention", "sliding_window_attention", "hgrn"]
     scan = SCANS[16]
 
     def made(T: int) -> tuple[dict[str, Inputs]]:
