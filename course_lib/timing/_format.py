@@ -3,7 +3,10 @@
 1.3e-05 s is written 13 µs and 67,108,864 bytes 64.0 MiB; a median goes beside what it is compared with.
 """
 
-from collections.abc import Sequence
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
 from html import escape
 
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -32,6 +35,31 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: st
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class Exported:
+    """A result that can be written down: `to_dict` (its own), JSON of that, and CSV of its raw samples."""
+
+    def to_json(self) -> str:
+        """Everything in `to_dict`, as text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def to_csv(self) -> str:
+        """One line a raw sample, in seconds: what, sample."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["what", "seconds"])
+        for name, samples in self.raw_samples().items():
+            writer.writerows([name, repr(value)] for value in samples)
+        return text.getvalue()
+
+    def to_dict(self) -> dict:
+        """Plain numbers and strings."""
+        raise NotImplementedError
+
+    def raw_samples(self) -> Mapping[str, Sequence[float]]:
+        """Seconds by what was timed."""
+        raise NotImplementedError
 
 
 def _scaled(value: float, units: Sequence[tuple[float, str]]) -> str:

@@ -29,7 +29,7 @@ B, H, D = 1, 4, 64
 PASSES, PLACES = ("forward", "training", "decode"), ("alone", "block")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LENGTHS = {"cpu": [16, 64, 256, 1024, 4096], "cuda": [16, 64, 256, 1024, 4096, 16384]}
-MIN_ROUNDS = 3
+MIN_ROUNDS, MAX_ROUNDS = 3, 25
 TITLE = f"Every mixer, alone and in a block of width {H * D}: B = {B}, H = {H}, K = V = {D}"
 
 
@@ -94,7 +94,9 @@ def _measure(group: Group, taken: Sweep, share_s: float) -> bool:
     if not names:
         return False
     calls = {group.curve(name): group.call(name) for name in names}
-    for curve, timing in compare(calls, budget_s=share_s, min_rounds=MIN_ROUNDS).timings.items():
+    for curve, timing in compare(
+        calls, budget_s=share_s, min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS
+    ).timings.items():
         taken.samples.setdefault(curve, {})[group.T] = timing.samples
     return True
 

@@ -15,7 +15,7 @@ from course_lib.timing.sampling import Timing, bench
 
 
 @dataclass(frozen=True)
-class Roofline:
+class Roofline(_format.Exported):
     """A measured function under this machine's two ceilings."""
 
     timing: Timing
@@ -47,6 +47,10 @@ class Roofline:
         """Plain numbers and strings, ready for JSON."""
         read_off = {"intensity": self.intensity, "bound": self.bound, "fraction": self.fraction}
         return asdict(self) | {"timing": self.timing.to_dict()} | read_off
+
+    def raw_samples(self) -> dict[str, tuple[float, ...]]:
+        """Seconds of every sample."""
+        return self.timing.raw_samples()
 
     def rows(self) -> list[list[str]]:
         """The cells of a table: what, how much."""

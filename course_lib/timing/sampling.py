@@ -8,6 +8,7 @@ Derived in chapter 02.
 """
 
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,7 +28,7 @@ Fn = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Timing:
+class Timing(_format.Exported):
     """Seconds per call: median and 20 % and 80 % quantiles of n samples, and what they were measured on."""
 
     median_s: float
@@ -66,6 +67,10 @@ class Timing:
         read_off = {"spread": self.spread, "noisy": self.noisy, "launch_bound": self.launch_bound}
         return asdict(self) | {"samples": list(self.samples)} | read_off
 
+    def raw_samples(self) -> dict[str, tuple[float, ...]]:
+        """Seconds of every sample."""
+        return {self.label or "call": self.samples}
+
     def row(self) -> list[str]:
         """The cells of this timing in a table: label, median, quantiles, n."""
         quantiles = f"{_format.seconds(self.q20_s)} – {_format.seconds(self.q80_s)}"
@@ -88,7 +93,7 @@ HEADER = ("", "median", "20–80 %", "n")
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(_format.Exported):
     """Functions timed in the same rounds: `timings[name]`, and `ratio(a, b)` between two of them."""
 
     timings: dict[str, Timing]
@@ -101,6 +106,10 @@ class Comparison:
     def to_dict(self) -> dict:
         """Plain numbers and strings, ready for JSON."""
         return {name: timing.to_dict() for name, timing in self.timings.items()}
+
+    def raw_samples(self) -> dict[str, tuple[float, ...]]:
+        """Seconds of every sample, by function."""
+        return {name: timing.samples for name, timing in self.timings.items()}
 
     def _samples(self, name: str) -> tuple[float, ...]:
         if name not in self.timings:
@@ -158,15 +167,19 @@ def compare(
     rounds: int | None = None,
     budget_s: float = 2.0,
     min_rounds: int = 5,
+    max_rounds: int | None = None,
     clock: str | clocks.Read = "auto",
     flush_l2: bool = True,
 ) -> Comparison:
     """Time several functions in interleaved rounds and return a `Comparison`.
 
     A round takes one sample of each function, every second round in reverse order. There are `rounds` of
-    them, or as many as fit into `budget_s` seconds and at least `min_rounds`. Chapter 02.
+    them, or as many as fit into `budget_s` seconds, at least `min_rounds` and at most `max_rounds`. Chapter 02.
     """
-    _check_positive(budget_s=budget_s, min_rounds=min_rounds, rounds=1 if rounds is None else rounds)
+    if rounds is not None:
+        min_rounds = max_rounds = rounds
+    most = math.inf if max_rounds is None else max_rounds
+    _check_positive(budget_s=budget_s, min_rounds=min_rounds, rounds=most)
     _check_functions(fns)
     timer = clocks.choose(clock, flush_l2=flush_l2)
     end = timer.wall() + budget_s
@@ -174,7 +187,7 @@ def compare(
     samples: dict[str, list[float]] = {name: [] for name in fns}
     done = 0
     with no_garbage_collection():
-        while done < (rounds or min_rounds) or (rounds is None and timer.wall() < end):
+        while done < min_rounds or (done < most and timer.wall() < end):
             one_round(fns, calls, samples, timer, backwards=done % 2 == 1)
             done += 1
     issued = {name: timer.issue(fn) for name, fn in fns.items()}

@@ -62,7 +62,7 @@ class Extrapolation:
 
 
 @dataclass(frozen=True, repr=False)
-class Scaling:
+class Scaling(_format.Exported):
     """Exponents, crossings and extrapolations of a sweep, each with an interval.
 
     last: how many of a curve's longest T the power law is fitted to (None: all). seed: of the bootstrap; the same
@@ -149,6 +149,11 @@ class Scaling:
             }
             for name, e in exponents.items()
         }
+
+    def raw_samples(self) -> dict[str, tuple[float, ...]]:
+        """Seconds of every sample, by curve and T."""
+        curves = self.sweep.samples.items()
+        return {f"{name}, T = {T}": samples for name, curve in curves for T, samples in curve.items()}
 
     def _points(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Lengths and medians of a curve, without those too short for the clock."""

@@ -1,5 +1,6 @@
 """Timing, without waiting: the functions under test move a clock of our own, so every number is exact."""
 
+import json
 import os
 import platform
 import subprocess
@@ -348,3 +349,25 @@ def test_a_stamp_names_the_commit_and_what_differs_from_it(tmp_path, monkeypatch
     assert timing.environment().commit == f"{commit}+"
     monkeypatch.setattr(course, "checkout", lambda: None)
     assert timing.environment().commit is None
+
+
+def test_results_are_written_as_json_and_csv():
+    one = timing_of(0.5, 0.25, label="f")
+    assert json.loads(one.to_json())["samples"] == [0.5, 0.25]
+    assert one.to_csv() == "what,seconds\nf,0.5\nf,0.25\n"
+    both = timing.Comparison({"f": one, "g": timing_of(1.0)})
+    assert both.to_csv().splitlines()[1:] == ["f,0.5", "f,0.25", "g,1.0"]
+    assert json.loads(both.to_json())["g"]["median_s"] == 1.0
+    under = timing.Roofline(one, 100, 10, RATES)
+    assert json.loads(under.to_json())["bound"] == "compute"
+    assert under.to_csv() == one.to_csv()
+    curve = timing.Sweep("", "time", {"f": {1: (1.0,), 2: (2.0,)}}, {}, timing.environment(), "given")
+    assert timing.Scaling(curve).to_csv().splitlines()[1] == '"f, T = 1",1.0'
+    assert json.loads(timing.Scaling(curve).to_json())["f"]["exponent"][0] == pytest.approx(1)
+
+
+def test_rounds_are_at_most_as_many_as_asked():
+    quick = {"f": lambda: None}
+    assert timing.compare(quick, budget_s=5, max_rounds=7).timings["f"].n == 7
+    assert timing.compare(quick, budget_s=5, rounds=3).timings["f"].n == 3
+    assert timing.compare(quick, budget_s=1e-6, min_rounds=4, max_rounds=9).timings["f"].n >= 4
