@@ -269,7 +269,8 @@ def test_the_committed_recordings_load_and_name_their_machine():
         recording = timing.recorded(name)
         assert recording.environment.device
         assert len(recording.names) >= 2
-        assert all(len(recording.lengths(curve)) >= 5 for curve in recording.names)
+        shortest = 5 if name.startswith("prefill") else 1  # a curve for a chapter, or a table
+        assert all(len(recording.lengths(curve)) >= shortest for curve in recording.names)
 
 
 def test_recording_writes_both_sweeps(tmp_path):
