@@ -363,7 +363,8 @@ VERDICT = ChoiceQuestion(
         ),
         "C": Option(
             "False: under 100 tokens softmax attention is always the faster one, because its kernel is fused.",
-            why="that replaces one 'always' by another: look for a row of your sheet that starts late and wins.",
+            why="that replaces one 'always' by another, and a few cases on one machine cannot carry it. Being fused is "
+            "not the only reason either: count where softmax does less arithmetic, and where it does more.",
         ),
         "D": Option(
             "False: in many cases the little T² saved is less than what overheads and the state cost, and in a block "
