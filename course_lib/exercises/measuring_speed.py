@@ -405,11 +405,12 @@ LEAST_TIME = NumberQuestion(
     minutes=4,
     difficulty=1,
     question="The table's chip multiplies matrices at 100 TFLOP/s at most. Row 5 forms x xᵀ for a batch of 8 with "
-    "n = 16,384 and d = 64. How many milliseconds does that product take at the very least?",
+    "n = 16,384 and d = 64. Counted as a full product, without use of its symmetry: how many milliseconds does it "
+    "take at the very least?",
     answer=lambda: 1e3 * 2 * 8 * 16_384**2 * 64 / 100e12,
     unit="ms",
     wrong={
-        1.374: "half of it: a multiply-add is two FLOPs.",
+        1.374: "half of it: a multiply-add is two FLOPs, and all n × n entries are to be counted.",
         0.3436: "that is one of the eight sequences of the batch.",
         0.00275: "that is in seconds.",
         0.02113: "that is the entry of the table, and the question is whether it can be true.",
