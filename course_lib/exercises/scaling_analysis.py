@@ -408,11 +408,12 @@ PREDICTION = CodeQuestion(
     hidden=[Shapes(6, T=(6, 12), V=(5, 12))],
     tolerance=_close,
     wrong={
-        absolute_errors: "seconds are fitted as seconds: the longest length decides alone, and the short ones, which "
-        "fix the constant, count for nothing. The noise is a percentage.",
+        absolute_errors: "seconds are fitted as seconds: the longest lengths decide almost alone, and the short ones, "
+        "which fix the constant, count for next to nothing. The noise is a percentage.",
         wrong_weights: "numpy squares the weighted residual itself: with your weights the short lengths decide "
         "almost alone.",
-        power_law_of_all: "that is one power law through all lengths. Which of the three terms is missing from it?",
+        power_law_of_all: "that is one power law through all lengths, a straight line on log–log axes. Does a sum of "
+        "three terms look like one there?",
         sixteen_times_the_last: "all of the last time is taken to grow with T², also the overhead.",
         four_times_the_last: "the time is taken to be proportional to T.",
         square_forgotten: "the curve has no T² term: beyond the data it stays a straight line.",
@@ -440,9 +441,9 @@ WHAT_BREAKS = ChoiceQuestion(
             "danger than that.",
         ),
         "B": Option(
-            "Memory: scores and probabilities take 2 · 32,768² · 8 · 4 bytes = 69 GB. The call will not finish.",
-            why="a fit knows seconds only. Count bytes before you believe a time: at T = 8,192 the same tables "
-            "took 4.3 GB and fitted.",
+            "Memory: the tables of scores and probabilities may no longer fit, and the call will not finish.",
+            why="a fit knows seconds only. Count bytes before you believe a time: the two tables take "
+            "2 · 32,768² · 8 · 4 bytes = 69 GB; at T = 8,192 they took 4.3 GB and fitted.",
         ),
         "C": Option(
             "The overhead: a constant term grows with T too, and will dominate at the long end.",
