@@ -364,8 +364,8 @@ WHICH_IS_LINEAR = ChoiceQuestion(
     options={
         "A": Option(
             "P: from 256 to 4,096 tokens its time grew only 5-fold. At 16,384 it takes about 60 ms, Q 190 ms.",
-            why="a fit over all five lengths gives P an exponent near 0.55, and 60 ms with it. But most of P's first "
-            "four times is one constant: look at what the last doublings do.",
+            why="a fit over all five lengths gives P an exponent near 0.55, and 60 ms with it. But most of each of P's "
+            "first three times is one constant: look at what the last doublings do.",
         ),
         "B": Option(
             "Both, and P stays ahead: four times the length is four times the time, 160 ms against 192 ms.",
