@@ -84,7 +84,7 @@ def chunk(
 ) -> tuple[Tensor, Tensor]:
     """Chunks of `chunk_size` tokens, or one chunk if there are fewer; T must divide by it (see `in_pieces`).
 
-    Gates that sum to more than −80 in every chunk fold into q and k, and then one loop in place serves all models;
+    Gates that sum to more than −80 in every chunk fold into q and k, and then one loop serves all models;
     steeper ones, and calls traced by `torch.compile` or `torch.func`, take the safe products of `gates.Halved`.
     """
     T = q.shape[1]

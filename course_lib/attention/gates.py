@@ -11,11 +11,11 @@ head.
 
 The fast way to the products is to factorise, x_i e^{G_i} · y_j e^{−G_j} with G the running sum, which is one
 matrix product; but e^{−G_j} overflows float32 once the gates of a chunk sum to less than −88. `Factorised`
-starts G in the middle of the chunk, so both factors stay within e^{±40} while the sum stays above −80.
+starts G in the middle of the chunk, so both factors stay within e^{±40} while the sum stays above −80, and float32
+has room for signals between about 10^−20 and 10^19.
 `Halved` is safe for any g, −∞ included: it cuts the chunk in halves, and between a row of the right half and a
 column of the left one both exponents, measured from the cut, are sums of gates and so never above 0; the halves
-are then halved in turn. The factors leave float32 room for signals between about 10^−20 and 10^19.
-`choose` looks at the gates. Both keep their sums in powers of two. Chapter 10 shows the
+are then halved in turn. `choose` looks at the gates. Both keep their sums in powers of two. Chapter 10 shows the
 overflow and derives both.
 """
 
@@ -118,9 +118,8 @@ class Halved:
 
     def products(self, rows: Rows, columns: tuple[Tensor, list[Tensor]]) -> Tensor:
         (x, x_levels), (y, y_levels) = rows.x, columns
-        diagonal = (
-            torch.zeros_like(x[..., 0]) if rows.strict else (x * y).sum(-1)
-        )  # nothing lies between i and i
+        # Nothing lies between i and i, and a strict row does not see its own token.
+        diagonal = torch.zeros_like(x[..., 0]) if rows.strict else (x * y).sum(-1)
         blocks = F.pad(diagonal, (0, 2**self.levels - self.C))[..., None, None]  # [..., C, 1, 1]
         for right, left in zip(x_levels, y_levels, strict=True):
             upper_left, lower_right = blocks.unflatten(-3, (-1, 2)).unbind(-3)

@@ -129,6 +129,10 @@ class Row:
         raw = {name: KINDS[x.kind](draw(x.axes)) for name, x in self.arguments.items()}
         return self.couple(raw)
 
+    def token(self, given: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:
+        """What `step` takes at position t of the arguments `given`: `[B, T, …]` -> `[B, …]`, parameters as they are."""
+        return {name: x[:, t] if "T" in self.arguments[name].axes else x for name, x in given.items()}
+
 
 def sizes(B: int, T: int, H: int, K: int, V: int, H_kv: int) -> dict[str, int]:
     """What the letters of `Argument.axes` and `Row.state` stand for."""

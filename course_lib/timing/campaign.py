@@ -64,7 +64,7 @@ def groups() -> list[Group]:
     ]
 
 
-def campaign(folder: Path, budget_s: float = 600.0) -> Path:
+def campaign(folder: Path, budget_s: float) -> Path:
     """Measure whatever `<device>-<date>.csv` in `folder` does not hold yet; returns that file."""
     here = environment()
     path = folder / f"{_slug(here.device)}-{here.date}.csv"
@@ -122,7 +122,7 @@ def _alone(name: str, kind: str, dtype: torch.dtype, T: int) -> Callable[[], obj
     if kind == "forward":
         return _without_gradients(partial(forward, **given))
     _, state = _without_gradients(partial(forward, **given, output_final_state=True))()
-    token = {key: x[:, -1].clone() if "T" in row.arguments[key].axes else x for key, x in given.items()}
+    token = {key: x.clone() for key, x in row.token(given, -1).items()}
     return _without_gradients(partial(row.step, **token, state=state))
 
 
@@ -131,7 +131,10 @@ def _in_block(name: str, kind: str, dtype: torch.dtype, T: int) -> Callable[[], 
     block = Block(H * D, H, mixer=name).to(runtime.device(), dtype)
     x = torch.randn(B, T, H * D).to(runtime.device(), dtype)
     if kind == "training":
-        return lambda: block(x).sum().backward()
+        parameters = list(
+            block.parameters()
+        )  # gradients returned: added to those of the last call, they would cost
+        return lambda: torch.autograd.grad(block(x).sum(), parameters)
     if kind == "forward":
         return _without_gradients(partial(block, x))
     _, state = _without_gradients(partial(block, x, return_state=True))()

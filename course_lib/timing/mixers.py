@@ -175,7 +175,7 @@ def _backward(answer: tuple[Tensor, None], given: Inputs) -> tuple[Tensor, ...]:
 def _prefilled(name: str, T: int) -> tuple[Inputs, object]:
     row, given = attention.mixer(name), _arguments(name, T, GENTLE)
     _, state = row.fn(**given, mode=row.fast, output_final_state=True)
-    return {key: x[:, 0].clone() if "T" in row.arguments[key].axes else x for key, x in given.items()}, state
+    return {key: x.clone() for key, x in row.token(given, 0).items()}, state
 
 
 def _step(name: str, x: Mapping[str, tuple[Inputs, object]]) -> object:
@@ -195,7 +195,7 @@ def transformers_fallback() -> Callable | None:
     return torch_chunk_gated_delta_rule
 
 
-def record(folder: Path, budget_s: float = 350.0) -> tuple[dict[str, Sweep], list[Path]]:
+def record(folder: Path, budget_s: float) -> tuple[dict[str, Sweep], list[Path]]:
     """Measure every part within about `budget_s` in all and save it; returns the sweeps and the CSV files."""
     parts = {
         "forward": forward(0.2 * budget_s),
@@ -267,10 +267,7 @@ def lines() -> list[Line]:
         Line("forward", SCANS[256], f"{SCANS[256]}, definition", aim="≥ 1 ×", inverse=True),
         *(Line("training", name, SDPA, aim="≤ 0.09") for name in both),
         *(Line("training", name, EXPONENT, TRAINING[-1], "≤ 1.05") for name in (*both, *others)),
-        *(
-            Line("training", name, EXPONENT, TRAINING[-1], "≤ 1.05")
-            for name in (SCANS[16], window, "s4d", "hgrn")
-        ),
+        *(Line("training", name, EXPONENT, TRAINING[-1], "≤ 1.05") for name in (SCANS[16], window, "hgrn")),
         Line("window", window, SDPA, T_WINDOW, "≥ 8 ×", inverse=True),
         Line("window", window, EXPONENT, T_WINDOW, "≤ 1.05"),
         *(Line("decode", name, EARLIER, DECODE[1], "≤ 1.1") for name in (*LINEAR, window, "hgrn")),

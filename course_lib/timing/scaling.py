@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from course_lib.timing import _format
-from course_lib.timing.sweeps import FITTED_POINTS, Sweep
+from course_lib.timing.sweeps import FITTED_POINTS, Sweep, last_crossing
 
 DRAWS = 1000
 MIDDLE = (2.5, 97.5)  # percentiles of an interval
@@ -116,10 +116,9 @@ class Scaling(_format.Exported):
         sure = sides[sides != 0]
         if len(sure) == 0 or not (np.diff(sure) != 0).any():
             return Crossing(None, reason=_no_crossing(a, b, T, sure))
-        found = np.array([_last_change(np.log(T), gap) for gap in gaps])
-        low, middle, high = np.nanpercentile(found, (MIDDLE[0], 50, MIDDLE[1]))
-        value = middle if np.isnan(found[0]) else found[0]
-        return Crossing(float(np.exp(value)), float(np.exp(low)), float(np.exp(high)))
+        measured, *drawn = (last_crossing(list(zip(T, gap, strict=True))) for gap in gaps)
+        low, middle, high = np.percentile([x for x in drawn if x], (MIDDLE[0], 50, MIDDLE[1]))
+        return Crossing(measured or float(middle), float(low), float(high))
 
     def rows(self) -> list[list[str]]:
         """A row a curve: exponent with its interval, and the local exponents from short to long."""
@@ -211,19 +210,6 @@ def _deviations(samples: np.ndarray) -> np.ndarray:
 def _interval(draws: np.ndarray) -> Estimate:
     low, high = np.percentile(draws[1:], MIDDLE)
     return Estimate(float(draws[0]), float(low), float(high))
-
-
-def _last_change(log_T: np.ndarray, gap: np.ndarray) -> float:
-    """log T at which the gap last changes sign, on a straight line between its neighbours; NaN if it never does.
-
-    A length where both take the same time says nothing about who is ahead, and is passed over.
-    """
-    apart = np.flatnonzero(gap)
-    changes = np.flatnonzero(gap[apart[:-1]] * gap[apart[1:]] < 0)
-    if len(changes) == 0:
-        return float("nan")
-    i, j = apart[changes[-1]], apart[changes[-1] + 1]
-    return log_T[i] + (log_T[j] - log_T[i]) * gap[i] / (gap[i] - gap[j])
 
 
 def _no_crossing(a: str, b: str, T: list[int], sure: np.ndarray) -> str:

@@ -82,14 +82,7 @@ class Sweep:
         Only lengths where both were measured count. Between the two lengths around it, both are taken as
         straight lines on log–log axes.
         """
-        gaps = [(T, math.log(ratio)) for T, ratio in self.ratio(a, b).items() if ratio > 0]
-        apart = [(T, gap) for T, gap in gaps if gap != 0]  # a tie says nothing about who comes first
-        changes = [pair for pair in itertools.pairwise(apart) if pair[0][1] * pair[1][1] < 0]
-        if not changes:
-            return None
-        left, right = changes[-1]
-        tied = [T for T, gap in gaps if gap == 0 and left[0] < T < right[0]]
-        return float(tied[0]) if tied else _meet(left, right)
+        return last_crossing([(T, math.log(ratio)) for T, ratio in self.ratio(a, b).items() if ratio > 0])
 
     def ratio(self, a: str, b: str) -> dict[int, float]:
         """Median of `a` over that of `b` at each T where both were measured; above 1, `b` is cheaper.
@@ -278,10 +271,19 @@ def _as_samples(peaks: Mapping[str, Mapping[int, float]]) -> Samples:
     return {name: {T: (peak,) for T, peak in curve.items()} for name, curve in peaks.items()}
 
 
-def _meet(left: tuple[int, float], right: tuple[int, float]) -> float:
-    """Where the straight line between two (T, log ratio) points on a logarithmic T axis is zero."""
-    (T0, gap0), (T1, gap1) = left, right
-    return T0 * (T1 / T0) ** (gap0 / (gap0 - gap1))
+def last_crossing(gaps: Sequence[tuple[int, float]]) -> float | None:
+    """The T at which the log ratio of (T, log ratio) points, by ascending T, last changes sign; None if it never does.
+
+    The points are joined by straight lines on a logarithmic T axis. A tie says nothing about who comes first; where one
+    lies between two leaders, they meet there.
+    """
+    apart = [(T, gap) for T, gap in gaps if gap != 0]
+    changes = [pair for pair in itertools.pairwise(apart) if pair[0][1] * pair[1][1] < 0]
+    if not changes:
+        return None
+    (T0, gap0), (T1, gap1) = changes[-1]
+    tied = [T for T, gap in gaps if gap == 0 and T0 < T < T1]
+    return float(tied[0]) if tied else T0 * (T1 / T0) ** (gap0 / (gap0 - gap1))
 
 
 def _out_of_memory(error: Exception) -> bool:

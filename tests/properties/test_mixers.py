@@ -122,7 +122,7 @@ def run(row: Row, case: Case, mode: str, x: dict[str, Tensor], state=None, **mor
     return row.fn(**x, initial_state=state, mode=mode, chunk_size=case.C, **more)
 
 
-def tokens(row: Row, x: dict[str, Tensor], part: slice | int) -> dict[str, Tensor]:
+def tokens(row: Row, x: dict[str, Tensor], part: slice) -> dict[str, Tensor]:
     """The arguments of some tokens; parameters stay."""
     return {name: v[:, part] if "T" in row.arguments[name].axes else v for name, v in x.items()}
 
@@ -207,7 +207,7 @@ def test_step_by_step_is_the_oracle(name, data):
     expected = oracle(row, case, x, state)
     outputs = []
     for t in range(case.T):
-        step = tokens(row, x, t) | options(row, case) | PLAIN.get(row.name, {})
+        step = row.token(x, t) | options(row, case) | PLAIN.get(row.name, {})
         o, state = row.step(**step, state=state)
         outputs.append(o)
     assert_equal((torch.stack(outputs, dim=1), state), expected)

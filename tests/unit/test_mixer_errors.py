@@ -21,8 +21,7 @@ def good(name, **changes):
 def step(name, **changes):
     row = mixer(name)
     tensors = row.example(B, T, H, K, V, H // 2 if row.kv_groups else None)
-    token = {key: x[:, 0] if "T" in row.arguments[key].axes else x for key, x in tensors.items()}
-    return lambda: row.step(**(token | changes))
+    return lambda: row.step(**(row.token(tensors, 0) | changes))
 
 
 S = torch.zeros(B, H, K, V)
@@ -111,9 +110,13 @@ BAD_CALLS = {
         "initial_state must hold at most window − 1 = 3 tokens, got 4",
     ),
     "window of packed caches": (
-        good("sliding_window_attention", cu_seqlens=torch.tensor([0, T]), output_final_state=True),
+        lambda: mixer("sliding_window_attention").fn(
+            *mixer("sliding_window_attention").example(1, T, H, K, V).values(),
+            cu_seqlens=torch.tensor([0, T]),
+            output_final_state=True,
+        ),
         ValueError,
-        "cu_seqlens needs B = 1, got B = 2",
+        "initial_state and output_final_state must be unset with cu_seqlens",
     ),
     "layer": (
         good("lightning_attention", layer=6, layers=6),
