@@ -161,12 +161,14 @@ def timing_explorer() -> VBox:
         off = {"minimum": min(samples), "median": median(samples), "mean": fmean(samples)}
         words = ", ".join(f"{name} {value / 1e-3 - 1:+.1%}" for name, value in off.items())
         text = f"{n} samples of a call of 1 ms, {interrupted} % of them interrupted: {words}"
-        return text, plots.samples_plot(samples, usual=1e-3, title="What would you report for this call?")
+        mean, middle = (off[name] / 1e-3 - 1 for name in ("mean", "median"))
+        title = f"The mean is {mean:+.1%} off the usual call, the median {middle:+.1%}"
+        return text, plots.samples_plot(samples, usual=1e-3, title=title)
 
     return _explorer(
         [
             SelectionSlider(options=[5, 20, 100, 1000], value=100, description="samples"),
-            SelectionSlider(options=[0, 5, 10, 30, 60], value=10, description="interrupted %"),
+            SelectionSlider(options=[0, 5, 10, 30, 60], value=10, description="hit, %"),
             SelectionSlider(options=list(range(8)), value=0, description="repeat no."),
         ],
         draw,
