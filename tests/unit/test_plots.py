@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from course_lib import concept_map as maps
 from course_lib import cost, plots, timing
 from course_lib.course import Course, from_dict, load
+from course_lib.plots import base
 from course_lib.timing.pretend import noisy_samples
 from course_lib.timing.sweeps import Sweep
 
@@ -189,7 +190,7 @@ def test_the_style_ends_with_its_block():
 
 def test_no_two_curves_differ_by_colour_alone():
     with plots.style():
-        looks = list(plots._looks([str(i) for i in range(7)]).values())
+        looks = list(base.looks_of([str(i) for i in range(7)]).values())
     for part in ("color", "linestyle", "marker"):
         assert len({str(look[part]) for look in looks}) == 7
 
@@ -278,7 +279,7 @@ def test_curves_that_never_meet_get_no_mark():
 
 
 def guides_of(fig: Figure) -> list:
-    return [line for line in fig.axes[0].get_lines() if line.get_color() == plots.GREY]
+    return [line for line in fig.axes[0].get_lines() if line.get_color() == base.GREY]
 
 
 def test_the_guides_have_their_slopes():

@@ -1,0 +1,52 @@
+"""Every figure of the course as a pure function: numbers in, `Figure` out; `show` puts it into the notebook.
+
+A figure answers one question and its title states the answer, so the caller writes it. Nothing here measures or
+trains; give a figure what `course_lib.timing` or a model returned. One module for each kind of figure; `base` has
+what they share.
+"""
+
+from course_lib.concept_map import concept_map_html
+from course_lib.plots.base import png, show, style
+from course_lib.plots.curves import (
+    cost_plot,
+    extrapolation_plot,
+    layer_share_plot,
+    local_exponent_plot,
+    predicted_sweep,
+    residual_plot,
+    roofline_plot,
+    samples_plot,
+    sweep_plot,
+    trial_plot,
+)
+from course_lib.plots.map import concept_map
+from course_lib.plots.matrices import (
+    matrix_plot,
+    memory_heatmap,
+    recall_by_position,
+    recall_plot,
+    weights_plot,
+)
+
+__all__ = [
+    "concept_map",
+    "concept_map_html",
+    "cost_plot",
+    "extrapolation_plot",
+    "layer_share_plot",
+    "local_exponent_plot",
+    "matrix_plot",
+    "memory_heatmap",
+    "png",
+    "predicted_sweep",
+    "recall_by_position",
+    "recall_plot",
+    "residual_plot",
+    "roofline_plot",
+    "samples_plot",
+    "show",
+    "style",
+    "sweep_plot",
+    "trial_plot",
+    "weights_plot",
+]
