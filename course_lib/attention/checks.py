@@ -8,7 +8,8 @@ together only when a rule is broken.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from course_lib.attention.gates import transformed
 _AXES = {3: ("[B, H, K]", "[B, H, V]"), 4: ("[B, T, H, K]", "[B, T, H, V]")}
 Names = tuple[str, str, str]
 QKV = ("q", "k", "v")
+Option = TypeVar("Option")
 
 
 def _list(shape: Sequence[int]) -> str:
@@ -381,10 +383,8 @@ def check_features(features: Tensor, x: Tensor) -> None:
         )
 
 
-def choose(argument: str, name: str, options: Mapping[str, Callable]) -> Callable:
-    """The option called `name`, or an error that lists the names."""
+def choose(argument: str, name: str, options: Mapping[str, Option], instead: str = "") -> Option:
+    """The option called `name`, or an error that lists the names, and what may stand `instead`."""
     if not isinstance(name, str) or name not in options:
-        raise ValueError(
-            f"{argument} must be one of {', '.join(map(repr, options))} or a callable, got {name!r}"
-        )
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, options))}{instead}, got {name!r}")
     return options[name]

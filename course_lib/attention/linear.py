@@ -99,7 +99,11 @@ def linear_attention(
     with no_autocast(q):
         if callable(feature_map):  # it may look at the whole sequence, so it gets it
             q, k = _features_of_sequences(feature_map, q, k, lengths)
-        phi = identity if callable(feature_map) else checks.choose("feature_map", feature_map, feature_maps)
+        phi = (
+            identity
+            if callable(feature_map)
+            else checks.choose("feature_map", feature_map, feature_maps, " or a callable")
+        )
         N = q.shape[0] if lengths is None else len(lengths)
         state = _start("initial_state", initial_state, N, phi(q[:0]), v, normalize)
 
@@ -138,7 +142,9 @@ def linear_attention_step(
     checks.check_scale(scale)
     with no_autocast(q):
         phi = (
-            feature_map if callable(feature_map) else checks.choose("feature_map", feature_map, feature_maps)
+            feature_map
+            if callable(feature_map)
+            else checks.choose("feature_map", feature_map, feature_maps, " or a callable")
         )
         q_t, k_t, v_t = _prepare(q, k, v, phi, _factor(q, scale, normalize), normalize=False)
         S, *z = _start("state", state, q.shape[0], k_t, v, normalize)
