@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "doctor", doctor, "say what this machine and this installation can do")
     _publish_parser(commands)
     _bench_parser(commands)
+    _train_parser(commands)
     return top
 
 
@@ -131,6 +132,15 @@ def _bench_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--seconds", metavar="S", type=float, help="time budget; default: 600, for mixers 350"
     )
+
+
+def _train_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "train", train, "train the recorded experiments; one cut off goes on")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="experiments; all when none is given")
+    parser.add_argument(
+        "--folder", metavar="DIR", type=Path, help="where the files go; default: data/training"
+    )
+    parser.add_argument("--seeds", metavar="N", type=int, help="fewer or more than the experiment has")
 
 
 # ---- commands ---------------------------------------------------------------------------------
@@ -232,6 +242,18 @@ def bench(options: argparse.Namespace) -> int:
 
     path = campaign.campaign(options.folder or base / "data" / "measurements", options.seconds or 600.0)
     print(*campaign.lines(load_sweep(path)), path, sep="\n")
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """`course train`."""
+    from course_lib import experiments
+
+    folder = options.folder or (course.checkout() or Path.cwd()) / "data" / "training"
+    for name in options.names or experiments.EXPERIMENTS:
+        print(f"{name} -> {folder / f'{name}.csv'}")
+        for line in experiments.record(name, folder, options.seeds):
+            print("  " + line, flush=True)
     return 0
 
 

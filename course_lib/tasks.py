@@ -179,11 +179,11 @@ IGNORED = -100  # torch's cross_entropy leaves such labels out
 def mqar(B: int, T: int = 64, *, pairs: int = 16, vocab: int = 64, seed: int = 0) -> Batch:
     """Multi-query associative recall: pairs of a key and a value, then the keys again, in another order.
 
-        inputs   k1 v1 k2 v2 k3 v3 k2  ?  k1  ?  k3  ?        ? is a random token
-        labels    ·  ·  ·  ·  ·  ·  v2 ·  v1  ·  v3  ·        · is −100
+        inputs   k1 v1 k2 v2 k3 v3 k2 k1 k3
+        labels    ·  ·  ·  ·  ·  · v2 v1 v3        · is −100
 
-    Keys are drawn without repetition from the lower half of the vocabulary, values and the random tokens from the
-    upper half. After the pairs every key is asked for; queries go on in new orders until T. Shapes: inputs and labels
+    Keys are drawn without repetition from the lower half of the vocabulary, values (with repetition) from the upper
+    half. After the pairs every key is asked for; queries go on in new orders until T. Shapes: inputs and labels
     `[B, T]`. Raises ValueError if the pairs and their queries do not fit in T, or the keys in half the vocabulary.
     Chapter 14; arXiv 2312.04927.
     """
@@ -193,8 +193,8 @@ def mqar(B: int, T: int = 64, *, pairs: int = 16, vocab: int = 64, seed: int = 0
 def rebinding(B: int, T: int = 64, *, pairs: int = 8, vocab: int = 64, seed: int = 0) -> Batch:
     """`mqar` in which every key is bound twice, and only its newest value is right.
 
-        inputs   k1 v1 k2 v2 k2 v4 k1 v3 k2  ?  k1  ?
-        labels    ·  ·  ·  ·  ·  ·  ·  · v4  ·  v3  ·
+        inputs   k1 v1 k2 v2 k2 v4 k1 v3 k2 k1
+        labels    ·  ·  ·  ·  ·  ·  ·  · v4 v3
 
     Otherwise as `mqar`. Chapter 14.
     """
@@ -206,10 +206,8 @@ def _recall_batch(B: int, T: int, pairs: int, vocab: int, seed: int, bindings: i
     half, told = vocab // 2, 2 * pairs * bindings
     if pairs > half:
         raise ValueError(f"pairs must be at most vocab / 2 = {half}, got {pairs}: every key is drawn once")
-    if told + 2 * pairs > T:
-        raise ValueError(
-            f"T must be at least {told + 2 * pairs} for {pairs} pairs and as many queries, got {T}"
-        )
+    if told + pairs > T:
+        raise ValueError(f"T must be at least {told + pairs} for {pairs} pairs and as many queries, got {T}")
     generator = torch.Generator().manual_seed(seed)
     keys = _shuffled(B, half, generator)[:, :pairs]
     rows = torch.arange(B)[:, None]
@@ -221,9 +219,9 @@ def _recall_batch(B: int, T: int, pairs: int, vocab: int, seed: int, bindings: i
         inputs[:, start : start + 2 * pairs : 2] = keys[rows, order]
         values = torch.empty_like(order)
         values[rows, order] = inputs[:, start + 1 : start + 2 * pairs : 2]
-    for start in range(told, T - 1, 2 * pairs):
-        order = _shuffled(B, pairs, generator)[:, : (T - start) // 2]
-        asked = slice(start, start + 2 * order.shape[1], 2)
+    for start in range(told, T, pairs):
+        order = _shuffled(B, pairs, generator)[:, : T - start]
+        asked = slice(start, start + order.shape[1])
         inputs[:, asked], labels[:, asked] = keys[rows, order], values[rows, order]
     return Batch(inputs, labels)
 
