@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from course_lib.attention import checks
@@ -161,12 +160,3 @@ def _check_same_kind(k: Tensor, v: Tensor, like_k: Tensor, like_v: Tensor) -> No
             raise ValueError(
                 f"{name} must be on the device of the tokens held, {like.device}, got {x.device}"
             )
-
-
-def grown(buffer: Tensor, used: int, capacity: int) -> Tensor:
-    """A buffer with room for `capacity` tokens on axis 1 that begins with the first `used` of the old one."""
-    larger = torch.empty(
-        (buffer.shape[0], capacity, *buffer.shape[2:]), dtype=buffer.dtype, device=buffer.device
-    )
-    larger[:, :used] = buffer[:, :used]
-    return larger
