@@ -21,13 +21,18 @@ from torch import Tensor, nn
 from course_lib.attention import mixer as find_mixer
 from course_lib.attention.checks import check_count
 from course_lib.attention.registry import DEFAULT_WINDOW, KINDS, Argument, sizes
+from course_lib.attention.rope import rope
+from course_lib.cache import Cache, FullCache
 
 
 class BlockState(NamedTuple):
-    """What a block carries: the mixer's state, and the last width − 1 inputs of the convolution (or None)."""
+    """What a block carries: the mixer's state (or a `course_lib.cache.Cache` in its place), the last width − 1 inputs
+    of the convolution (or None), and the number of tokens read.
+    """
 
     mixer: Any
     conv: Tensor | None
+    position: int = 0
 
 
 class ShortConvolution(nn.Module):
@@ -80,10 +85,13 @@ class Mixer(nn.Module):
         out_norm: bool = False,
         gate: bool = False,
         beta_max: float = 1.0,
+        rope: bool = False,
         **mixer_kwargs: Any,
     ) -> None:
         super().__init__()
-        self.row = find_mixer(mixer)
+        self.row, self.rope = find_mixer(mixer), rope
+        if rope and not {"q", "k"} <= set(self.row.arguments):
+            raise ValueError(f"rope must be off for {mixer}, got True: it has no q and k to turn")
         self.head_size = _check_head_size(d, heads, head_size)
         self.heads, self.kv_heads = heads, _check_heads(heads, kv_heads)
         inner = heads * self.head_size
@@ -106,7 +114,7 @@ class Mixer(nn.Module):
     def forward(
         self, x: Tensor, state: BlockState | None = None, return_state: bool = False
     ) -> Tensor | tuple[Tensor, BlockState]:
-        mixed, last = BlockState(None, None) if state is None else state
+        mixed, last, position = BlockState(None, None) if state is None else state
         if state is not None and (last is None) != (self.conv is None):
             raise ValueError(
                 f"state must {'hold' if last is None else 'not hold'} the inputs of a convolution: pass on what this "
@@ -117,19 +125,20 @@ class Mixer(nn.Module):
             qkv, last = self.conv(qkv, last)
         if self.silu:
             qkv = F.silu(qkv)
-        o, mixed = self.row.fn(
-            **self._arguments(x, qkv),
-            initial_state=mixed,
-            output_final_state=return_state,
-            **self.mixer_kwargs,
-        )
+        given = self._arguments(x, qkv, position)
+        if isinstance(mixed, Cache):
+            mixed.append(given["k"], given["v"])
+            o = mixed.attend(given["q"])
+        else:
+            options = {"initial_state": mixed, "output_final_state": return_state} | self.mixer_kwargs
+            o, mixed = self.row.fn(**given, **options)
         # Under autocast o is bfloat16 and the parameters are float32: a norm belongs in float32.
         o = o.to(self.to_out.weight.dtype).flatten(2).unflatten(2, (self.heads, -1))
         o = self.out_norm(o).flatten(2)
         if self.to_gate is not None:
             o = o * F.silu(self.to_gate(x))
         y = self.to_out(o)
-        return (y, BlockState(mixed, last)) if return_state else y
+        return (y, BlockState(mixed, last, position + x.shape[1])) if return_state else y
 
     @torch.no_grad()
     def carried_bytes(self, B: int, T: int) -> int:
@@ -138,16 +147,24 @@ class Mixer(nn.Module):
         Reads one token and looks at what it leaves: a state keeps that size, a cache has T of them, a window as many
         as it holds.
         """
-        _, (mixed, last) = self(
-            self.to_out.weight.new_zeros(1, 1, self.to_qkv.in_features), return_state=True
-        )
+        token = self.to_out.weight.new_zeros(1, 1, self.to_qkv.in_features)
+        _, (mixed, last, _) = self(token, return_state=True)
         held = {"T": T, "W": min(T, self.mixer_kwargs.get("window", DEFAULT_WINDOW) - 1)}
         tensors = [mixed] if isinstance(mixed, Tensor) else mixed
         carried = zip(tensors, self.row.state.values(), strict=False)  # without a normaliser there is no z
         tokens = sum(x.nbytes * next((held[c] for c in axes if c in held), 1) for x, axes in carried)
         return B * (tokens + count_bytes(last))
 
-    def _arguments(self, x: Tensor, qkv: Tensor) -> dict[str, Tensor]:
+    def growing(self, state: BlockState) -> BlockState:
+        """The same state with room to grow: softmax attention's keys and values in a cache that appends in place."""
+        if self.row.name != "softmax_attention" or isinstance(state.mixer, Cache):
+            return state
+        options = {name: self.mixer_kwargs[name] for name in CACHED & set(self.mixer_kwargs)}
+        cache = FullCache(**options)
+        cache.append(*state.mixer)
+        return state._replace(mixer=cache)
+
+    def _arguments(self, x: Tensor, qkv: Tensor, position: int) -> dict[str, Tensor]:
         """What the row's function takes, each in its shape and range."""
         raw = dict(self.fixed) | _split(qkv, self.signals)
         if self.to_gates is not None:
@@ -155,6 +172,9 @@ class Mixer(nn.Module):
         if self.qk_norm:
             # On a GPU, autocast takes the norm in float32: back to the dtype of the signals.
             raw |= {name: F.normalize(raw[name], dim=-1).to(qkv.dtype) for name in self._with_key_channels()}
+        if self.rope:
+            positions = torch.arange(position, position + x.shape[1], device=x.device)
+            raw |= {name: rope(raw[name], positions) for name in ("q", "k")}
         ranged = {name: KINDS[x.kind](raw[name]) for name, x in self.row.arguments.items()}
         if "beta" in ranged:
             ranged["beta"] = self.beta_max * ranged["beta"]
@@ -191,6 +211,7 @@ class Mixer(nn.Module):
 
 SIGNALS = ("signal", "key")
 SHARED = ("k", "v")  # by the query heads of a group
+CACHED = {"scale", "mode", "chunk_size"}  # options that a cache takes as well
 OPEN = 4.0
 
 
@@ -215,7 +236,8 @@ class Block(nn.Module):
     conv: width of the short convolution on q, k, v; 0 is none.  silu: q, k, v pass x · sigmoid(x) after it
     (DeltaNet).  qk_norm: q and k of length 1 per head.
     out_norm: RMS norm of each head's output.  gate: output times silu(W_g x).  beta_max: the largest β of a delta
-    rule; 2 allows eigenvalues down to −1 (arXiv 2411.12537).  mlp_ratio: MLP width over d.
+    rule; 2 allows eigenvalues down to −1 (arXiv 2411.12537).  rope: q and k turned by their positions.
+    mlp_ratio: MLP width over d.
     Every other option is passed to the mixer, such as `mode` (default: the row's fast form) or `feature_map`.
 
     Raises ValueError for a name that the registry does not have, and heads that do not divide d. Chapter 08.
@@ -368,6 +390,7 @@ class LanguageModel(nn.Module):
         generator = torch.Generator(tokens.device).manual_seed(seed)
         for _ in range(n):  # the first pass is prefill, every later one decodes one token
             logits, states = self(tokens, states, return_state=True)
+            states = [block.mix.growing(x) for block, x in zip(self.stack.blocks, states, strict=True)]
             token = sample(logits[:, -1], temperature, top_k, generator)
             yield token
             tokens = token[:, None]
@@ -401,8 +424,8 @@ def sample(logits: Tensor, temperature: float, top_k: int | None, generator: tor
 
 
 def count_bytes(states: Any) -> int:
-    """Bytes of all tensors in nested tuples and lists, such as the states that a model returned."""
-    if isinstance(states, Tensor):
+    """Bytes of all tensors and caches in nested tuples and lists, such as the states that a model returned."""
+    if isinstance(states, Tensor | Cache):
         return states.nbytes
     return sum(map(count_bytes, states)) if isinstance(states, list | tuple) else 0
 
