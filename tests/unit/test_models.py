@@ -7,7 +7,18 @@ import pytest
 import torch
 
 from course_lib.attention import REGISTRY
-from course_lib.models import Block, Mixer, ShortConvolution, Stack, count_parameters, interleave
+from course_lib.cache import FullCache
+from course_lib.models import (
+    Block,
+    LanguageModel,
+    Mixer,
+    ShortConvolution,
+    Stack,
+    count_bytes,
+    count_parameters,
+    interleave,
+    sample,
+)
 
 DRESSED = {"conv": 4, "qk_norm": True, "out_norm": True, "gate": True}
 OPTIONS = {
@@ -195,7 +206,7 @@ def test_a_state_without_a_convolution_is_refused_by_a_block_with_one():
 
 def test_gates_start_open():
     layer = block("gla")
-    gates = layer.mix._arguments(text() * 0, layer.mix.to_qkv(text()))["g"]
+    gates = layer.mix._arguments(text() * 0, layer.mix.to_qkv(text()), position=0)["g"]
     torch.testing.assert_close(gates.exp(), torch.full_like(gates, torch.tensor(4.0).sigmoid().item()))
 
 
@@ -212,3 +223,130 @@ def test_bad_options_are_named(options, message):
     for layer in (Block, Mixer):
         with pytest.raises(ValueError, match=message):
             layer(**({"d": 16, "heads": 4} | options))
+
+
+# --- a language model ---------------------------------------------------------------------------------
+
+
+def language_model(mixers=("softmax_attention", "delta_rule"), **options):
+    torch.manual_seed(0)
+    return LanguageModel(11, 16, 4, list(mixers), **options).double()
+
+
+def tokens(B=2, T=7):
+    return torch.randint(0, 11, (B, T), generator=torch.Generator().manual_seed(2))
+
+
+ROTARY = {"rope": True, "conv": 3, "kv_heads": 2}
+
+
+@pytest.mark.parametrize("options", [{}, ROTARY], ids=["plain", "rotary"])
+def test_generating_is_recomputing_the_whole_text_for_every_token(options):
+    model, text = language_model(**options), tokens()
+    for _ in range(9):
+        text = torch.cat([text, model(text)[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(model.generate(tokens(), 9), text[:, 7:])
+
+
+@pytest.mark.parametrize("options", [{}, ROTARY], ids=["plain", "rotary"])
+def test_a_text_can_be_read_in_pieces_and_carried_on_twice(options):
+    model, text = language_model(**options), tokens()
+    _, states = model(text[:, :4], return_state=True)
+    expected = model.generate(text, 5)
+    for _ in range(2):  # the states are left as they were
+        assert torch.equal(model.generate(text[:, 4:], 5, states=states), expected)
+
+
+def test_a_stream_gives_each_token_when_it_is_there():
+    model, calls = language_model(), []
+    model.register_forward_pre_hook(lambda _, args: calls.append(args[0].shape[1]))
+    stream = model.stream(tokens(), 4)
+    assert calls == []
+    first = next(stream)
+    assert calls == [7]  # prefill
+    assert first.shape == (2,)
+    list(stream)
+    assert calls == [7, 1, 1, 1]  # decode
+
+
+def test_decoding_appends_in_place(monkeypatch):
+    grown = []
+    write = FullCache._write
+    monkeypatch.setattr(FullCache, "_write", lambda self, k, v: (grown.append(k.shape[1]), write(self, k, v)))
+    language_model(["softmax_attention"]).generate(tokens(), 5)
+    assert grown == [7, 1, 1, 1, 1]
+
+
+def test_samples_follow_the_seed_the_temperature_and_top_k():
+    model = language_model()
+    drawn = [model.generate(tokens(), 20, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(model.generate(tokens(), 8, temperature=5.0, top_k=1), model.generate(tokens(), 8))
+
+
+def test_sampling_has_the_chances_of_the_softmax():
+    logits = torch.tensor([0.0, 1.0, 2.0, 3.0]).expand(20_000, 4)
+    generator = torch.Generator().manual_seed(0)
+    drawn = sample(logits, 2.0, 3, generator)
+    chances = (torch.tensor([1.0, 2.0, 3.0]) / 2).softmax(-1)
+    counted = torch.bincount(drawn, minlength=4) / len(drawn)
+    assert counted[0] == 0
+    torch.testing.assert_close(counted[1:], chances, atol=0.015, rtol=0)  # 4 standard errors
+
+
+@pytest.mark.parametrize("conv", [0, 3])
+def test_carried_bytes_are_the_bytes_carried(name, conv):
+    model = language_model([name], conv=conv, kv_heads=2)
+    _, states = model(tokens(), return_state=True)
+    assert model.carried_bytes(T=7, B=2) == count_bytes(states)
+
+
+@pytest.mark.parametrize(
+    ("mixer", "options"),
+    [("linear_attention", {"normalize": False}), ("sliding_window_attention", {"window": 4})],
+)
+def test_carried_bytes_follow_the_options(mixer, options):
+    model = language_model([mixer], **options)
+    _, states = model(tokens(), return_state=True)
+    assert model.carried_bytes(T=7, B=2) == count_bytes(states)
+
+
+def test_a_mixer_alone_can_have_options():
+    model = language_model(
+        ["linear_attention", "softmax_attention"], each={"linear_attention": {"normalize": False}}
+    )
+    assert model.stack.blocks[0].mix.mixer_kwargs["normalize"] is False
+    assert "normalize" not in model.stack.blocks[1].mix.mixer_kwargs
+    with pytest.raises(ValueError, match=r"each must name mixers of this stack, got \['gla'\]"):
+        language_model(["delta_rule"], each={"gla": {}})
+
+
+def test_head_size_sets_the_state_and_beta_max_the_correction():
+    model = Mixer(16, 2, "delta_rule", head_size=5, beta_max=2.0)
+    _, state = model(torch.randn(1, 3, 16), return_state=True)
+    assert state.mixer.shape == (1, 2, 5, 5)
+    given = model._arguments(torch.randn(1, 50, 16), model.to_qkv(torch.randn(1, 50, 16)), position=0)
+    assert given["beta"].max() > 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"n": 0}, "n must be at least 1, got 0"),
+        (
+            {"prompt": torch.zeros(2, 0, dtype=torch.long)},
+            r"prompt must be \[B, T\] with at least one token, got \[2, 0\]",
+        ),
+        ({"temperature": -1.0}, "temperature must be at least 0, got -1.0"),
+        ({"top_k": 12}, "top_k must be between 1 and vocab = 11, got 12"),
+    ],
+)
+def test_sampling_arguments_are_checked_at_once(given, words):
+    with pytest.raises(ValueError, match=words):
+        language_model().stream(**{"prompt": tokens(), "n": 3} | given)
+
+
+def test_rotary_positions_need_queries_and_keys():
+    with pytest.raises(ValueError, match="rope must be off for selective_scan, got True"):
+        Mixer(16, 4, "selective_scan", rope=True)
