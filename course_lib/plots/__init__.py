@@ -27,6 +27,7 @@ from course_lib.plots.matrices import (
     recall_plot,
     weights_plot,
 )
+from course_lib.plots.transitions import transition_table
 
 __all__ = [
     "concept_map",
@@ -47,6 +48,7 @@ __all__ = [
     "show",
     "style",
     "sweep_plot",
+    "transition_table",
     "trial_plot",
     "weights_plot",
 ]
