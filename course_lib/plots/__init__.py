@@ -19,6 +19,7 @@ from course_lib.plots.curves import (
     sweep_plot,
     trial_plot,
 )
+from course_lib.plots.decoding import cache_plot, decode_plot
 from course_lib.plots.map import concept_map
 from course_lib.plots.matrices import (
     matrix_plot,
@@ -29,9 +30,11 @@ from course_lib.plots.matrices import (
 )
 
 __all__ = [
+    "cache_plot",
     "concept_map",
     "concept_map_html",
     "cost_plot",
+    "decode_plot",
     "extrapolation_plot",
     "layer_share_plot",
     "local_exponent_plot",
