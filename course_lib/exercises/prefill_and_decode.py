@@ -392,6 +392,7 @@ BUDGET = CodeQuestion(
         _model("hidden 1", 80, 64, 8, 128, 1, 70e9, 32_768, 160e9),
         _model("hidden 2", 2, 9, 3, 40, 4, 3e6, 777, 20e6),
         _model("hidden 3", 12, 12, 1, 64, 2, 2.5e8, 1024, 2.6e8),
+        _model("hidden 4", 16, 8, 4, 32, 2, 3e9, 512, 2.9e9),
     ],
     wrong={
         keys_only: "half of a cached token is missing: there is a value beside each key.",

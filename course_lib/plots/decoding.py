@@ -87,7 +87,13 @@ def decode_plot(sweep: Sweep, predicted: Mapping[str, Mapping[int, float]], *, t
     ax.set_yscale("log")
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.xaxis.set_minor_locator(ticker.NullLocator())
-    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _format.seconds(value)))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _round_seconds(value)))
     ax.set(xlabel="context length T", ylabel="time per step")
     legend_below(fig, ax)
     return fig
+
+
+def _round_seconds(value: float) -> str:
+    """10 µs instead of 10.0 µs: ticks are round."""
+    number, unit = _format.seconds(value).split()
+    return f"{float(number.replace(',', '')):g} {unit}"
