@@ -149,6 +149,28 @@ def cache_bytes(B: int, T: int, H_kv: int, K: int, V: int, layers: int = 1, item
     return layers * B * T * H_kv * (K + V) * itemsize
 
 
+def cache_bytes_per_token(H_kv: int, K: int, V: int, layers: int = 1, itemsize: int = 2) -> int:
+    """Bytes that one more token of one sequence adds to the key–value cache of a model."""
+    return cache_bytes(1, 1, H_kv, K, V, layers, itemsize)
+
+
+def cache_outgrows_weights(parameters: float, per_token: float, itemsize: int = 2) -> float:
+    """Cached tokens, over all sequences of a batch, that weigh as much as the weights."""
+    return parameters * itemsize / per_token
+
+
+def decode_step_flops(B: int, T: int, H: int, K: int, V: int, parameters: int, layers: int = 1) -> int:
+    """FLOPs of one decoding step of B sequences: 2 a weight and token, and 2T(K + V) a head over T cached tokens."""
+    return B * (2 * parameters + layers * H * 2 * T * (K + V))
+
+
+def decode_step_bytes(
+    B: int, T: int, H_kv: int, K: int, V: int, parameters: int, layers: int = 1, itemsize: int = 2
+) -> int:
+    """Bytes that a decoding step reads: every weight once for the whole batch, and each sequence's own cache."""
+    return parameters * itemsize + cache_bytes(B, T, H_kv, K, V, layers, itemsize)
+
+
 def state_bytes(
     B: int, H: int, K: int, V: int, layers: int = 1, itemsize: int = 4, normalize: bool = True
 ) -> int:

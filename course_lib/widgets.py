@@ -131,6 +131,43 @@ def trial_explorer() -> VBox:
     return box
 
 
+def cache_explorer() -> VBox:
+    """Sliders for a model, its context and a device: the cache against weights and memory. Chapter 04."""
+
+    def draw(
+        layers: int, kv_heads: int, D: int, T: int, itemsize: int, parameters: float, memory: float
+    ) -> tuple[str, Figure]:
+        per_token = cost.cache_bytes_per_token(kv_heads, D, D, layers, itemsize)
+        weights = 2 * parameters
+        batch = max(0, int((memory - weights) // (per_token * T)))
+        equal = cost.cache_outgrows_weights(parameters, per_token)
+        text = (
+            f"{per_token:,} bytes a token; a sequence of {T:,} tokens holds {per_token * T / 1e9:.3g} GB beside "
+            f"{weights / 1e9:.3g} GB of weights; {batch:,} of them fit into {memory / 1e9:.0f} GB"
+        )
+        title = f"The cache weighs as much as the weights at {equal:,.0f} tokens"
+        fig = plots.cache_plot({"cache": per_token}, weights=weights, memory=memory, context=T, title=title)
+        return text, fig
+
+    controls = [
+        _choice("layers", [16, 32, 48, 80], 32),
+        _powers_of_two("kv heads", range(0, 7), 8),
+        _powers_of_two("head size", range(5, 9), 128),
+        _powers_of_two("T", range(9, 18), 8192),
+        _choice("bytes", [1, 2, 4], 2),
+        _choice("weights", {"1 billion": 1e9, "8 billion": 8e9, "30 billion": 30e9, "70 billion": 70e9}, 8e9),
+        _choice("memory", {"24 GB": 24e9, "80 GB": 80e9, "192 GB": 192e9}, 80e9),
+    ]
+    box = _explorer(controls, draw)
+    box.children = (HBox(controls[:4]), HBox(controls[4:]), *box.children[1:])
+    return box
+
+
+def _choice(name: str, options: Sequence[int] | dict[str, float], value: float) -> SelectionSlider:
+    pairs = list(options.items()) if isinstance(options, dict) else [(str(n), n) for n in options]
+    return SelectionSlider(options=pairs, value=value, description=name, continuous_update=False)
+
+
 def _explorer(controls: Sequence[Widget], draw: Callable[..., tuple[str, Figure]]) -> VBox:
     """Controls in a row; their values go to `draw`, whose text and figure stand beneath them."""
     text, figure = HTML(), HTML()

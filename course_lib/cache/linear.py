@@ -7,7 +7,7 @@ exactly `linear_attention` from the state before them. Chapter 08 derives the st
 
 from torch import Tensor
 
-from course_lib.attention import linear_attention
+from course_lib.attention import linear_attention, linear_attention_step
 from course_lib.attention.linear import FeatureMap
 from course_lib.cache.base import Cache, tensor_bytes
 
@@ -82,7 +82,14 @@ class LinearState(Cache):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         normalize = self._options["normalize"]
         before = None if not state else state if normalize else state[0]
-        o, after = linear_attention(q, k, v, initial_state=before, output_final_state=True, **self._options)
+        if q.shape[1] == 1:
+            options = {name: self._options[name] for name in ("scale", "feature_map", "normalize")}
+            o, after = linear_attention_step(q[:, 0], k[:, 0], v[:, 0], before, **options)
+            o = o[:, None]
+        else:
+            o, after = linear_attention(
+                q, k, v, initial_state=before, output_final_state=True, **self._options
+            )
         return o, tuple(x.detach() for x in (after if normalize else (after,)))
 
     def _held(self) -> dict[str, Tensor]:

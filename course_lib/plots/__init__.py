@@ -19,6 +19,7 @@ from course_lib.plots.curves import (
     sweep_plot,
     trial_plot,
 )
+from course_lib.plots.decoding import cache_plot, decode_plot
 from course_lib.plots.map import concept_map
 from course_lib.plots.matrices import (
     matrix_plot,
@@ -30,9 +31,11 @@ from course_lib.plots.matrices import (
 from course_lib.plots.transitions import transition_table
 
 __all__ = [
+    "cache_plot",
     "concept_map",
     "concept_map_html",
     "cost_plot",
+    "decode_plot",
     "extrapolation_plot",
     "layer_share_plot",
     "local_exponent_plot",

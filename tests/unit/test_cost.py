@@ -226,3 +226,24 @@ def test_memory_and_decode_cross_where_the_bytes_are_equal(H, H_kv, b_cache, nor
 def test_no_tokens_cost_nothing():
     assert cost.softmax_flops(1, 0, 1, 8, 8) == cost.linear_flops(1, 0, 1, 8, 8) == 0
     assert cost.attention_share(0, 64) == 0
+
+
+def test_the_cache_of_a_model_is_its_tokens_together():
+    per_token = cost.cache_bytes_per_token(8, 128, 128, layers=32)
+    assert per_token == 2**17
+    assert cost.cache_bytes(3, 100, 8, 128, 128, layers=32) == 300 * per_token
+    assert cost.cache_outgrows_weights(8e9, per_token) * per_token == 16e9
+
+
+def test_a_decoding_step_is_a_matrix_product_and_a_read_of_the_cache():
+    """Counted by torch: one weight matrix, one layer of attention over T cached tokens, for B sequences."""
+    W, x = torch.ones(7, 9), torch.ones(B, 7)
+    q, k, v = torch.ones(B, 1, H, K), torch.ones(B, T, H, K), torch.ones(B, T, H, V)
+
+    def step():
+        x @ W
+        softmax_attention(q, k, v, mode="parallel")
+
+    assert counted_flops(step) == cost.decode_step_flops(B, T, H, K, V, parameters=W.numel())
+    held = sum(tensor.numel() * 4 for tensor in (W, k, v))
+    assert held == cost.decode_step_bytes(B, T, H, K, V, parameters=W.numel(), itemsize=4)
