@@ -212,6 +212,27 @@ def timing_explorer() -> VBox:
     )
 
 
+def collision_explorer() -> VBox:
+    """Sliders for the overlap of two keys and the step size β: what both memories return. Chapter 11."""
+
+    def draw(overlap: float, beta: float) -> tuple[str, Figure]:
+        answers = {rule: plots.collide(overlap, beta, rule) for rule in ("add", "delta")}
+        words = "; ".join(f"{rule}: {one:.2f} and {two:.2f}" for rule, (one, two) in answers.items())
+        text = f"written 1, then 2, with overlap {overlap:.1f} and β = {beta:g}; read back by {words}"
+        return text, plots.collision_plot(overlap, beta)
+
+    overlaps = [round(tenth / 10, 1) for tenth in range(-10, 11)]
+    return _explorer(
+        [
+            SelectionSlider(options=overlaps, value=0.8, description="overlap", continuous_update=False),
+            SelectionSlider(
+                options=[0, 0.25, 0.5, 0.75, 1, 1.5, 2], value=1, description="β", continuous_update=False
+            ),
+        ],
+        draw,
+    )
+
+
 class _CostExplorer:
     """The widget's parts: three sliders, a line of text, the figure, the button."""
 

@@ -20,6 +20,7 @@ from course_lib.plots.curves import (
     trial_plot,
 )
 from course_lib.plots.decoding import cache_plot, decode_plot
+from course_lib.plots.delta import collide, collision_plot, duel_plot, switch_plot
 from course_lib.plots.map import concept_map
 from course_lib.plots.matrices import (
     matrix_plot,
@@ -32,10 +33,13 @@ from course_lib.plots.transitions import transition_table
 
 __all__ = [
     "cache_plot",
+    "collide",
+    "collision_plot",
     "concept_map",
     "concept_map_html",
     "cost_plot",
     "decode_plot",
+    "duel_plot",
     "extrapolation_plot",
     "layer_share_plot",
     "local_exponent_plot",
@@ -51,6 +55,7 @@ __all__ = [
     "show",
     "style",
     "sweep_plot",
+    "switch_plot",
     "transition_table",
     "trial_plot",
     "weights_plot",

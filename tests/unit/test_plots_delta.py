@@ -1,0 +1,64 @@
+"""The figures of chapter 11 draw the numbers that they are given."""
+
+import numpy as np
+import pytest
+import torch
+
+from course_lib import plots
+from course_lib.attention import delta_rule
+
+
+def test_the_duel_draws_every_rule_in_every_panel() -> None:
+    panels = {
+        "once": {"add": [0.5, 0.6], "delta": [0.1, 1.0]},
+        "twice": {"add": [0.2, 0.3], "delta": [0.4, 0.9]},
+    }
+    fig = plots.duel_plot(panels, chance={"once": 0.5, "twice": 0.25}, title="A finding")
+    assert fig.get_suptitle() == "A finding"
+    for ax, (setting, scores) in zip(fig.axes, panels.items(), strict=True):
+        assert ax.get_title() == setting
+        *curves, chance = ax.lines
+        assert {line.get_label(): list(line.get_ydata()) for line in curves} == scores
+        assert list(curves[0].get_xdata()) == [1, 2]
+        assert chance.get_ydata()[0] == {"once": 0.5, "twice": 0.25}[setting]
+    with pytest.raises(ValueError, match="expected \\['add'\\]"):
+        plots.duel_plot({"a": {"add": [1]}, "b": {"delta": [1]}}, chance={"a": 0, "b": 0}, title="")
+
+
+@pytest.mark.parametrize(("overlap", "beta"), [(0.8, 1.0), (-0.3, 0.5), (1.0, 2.0)])
+def test_colliding_keys_return_what_the_library_returns(overlap: float, beta: float) -> None:
+    keys = torch.tensor([[1.0, 0.0], [overlap, (1 - overlap**2) ** 0.5]], dtype=torch.float64)
+    k, v = keys[None, :, None], torch.tensor([1.0, 2.0], dtype=torch.float64)[None, :, None, None]
+    strength = torch.full((1, 2, 1), beta, dtype=torch.float64)
+    S = delta_rule(k, k, v, beta=strength, output_final_state=True)[1][0, 0, :, 0]
+    assert plots.collide(overlap, beta, "delta") == pytest.approx((keys @ S).tolist())
+    added = beta * (keys.T @ torch.tensor([1.0, 2.0], dtype=torch.float64))
+    assert plots.collide(overlap, beta, "add") == pytest.approx((keys @ added).tolist())
+
+
+@pytest.mark.parametrize(("overlap", "rule"), [(1.1, "add"), (0.5, "ad")])
+def test_no_unit_keys_overlap_by_more_than_one(overlap: float, rule: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        plots.collide(overlap, 1.0, rule)
+
+
+def test_the_collision_marks_the_overlap_and_names_every_curve() -> None:
+    fig = plots.collision_plot(0.8, 1.0)
+    (ax,) = fig.axes
+    curves = {line.get_label(): line for line in ax.lines}
+    assert {"add, key 1", "add, key 2", "delta, key 1", "delta, key 2"} < set(curves)
+    x, y = curves["delta, key 1"].get_data()
+    assert np.interp(0.8, x, y) == pytest.approx(plots.collide(0.8, 1.0, "delta")[0], abs=1e-3)
+    assert any(list(line.get_xdata()) == [0.8, 0.8] for line in ax.lines)
+    assert "nearer to what was written" in fig.get_suptitle().replace("\n", " ")
+    assert "no nearer" not in fig.get_suptitle().replace("\n", " ")
+    assert "no nearer" in plots.collision_plot(0.0, 1.0).get_suptitle().replace("\n", " ")
+
+
+def test_the_switch_draws_one_row_a_setting() -> None:
+    fig = plots.switch_plot([1, 0, 1], {"flips": [-1, -1, 1], "erases": [0, 0, 0]}, title="Flip")
+    assert [ax.get_title("left") for ax in fig.axes] == ["flips", "erases"]
+    assert list(fig.axes[0].lines[0].get_ydata()) == [-1, -1, 1]
+    assert [label.get_text() for label in fig.axes[1].get_xticklabels()] == ["1", "0", "1"]
+    with pytest.raises(ValueError, match="2 states; expected 3"):
+        plots.switch_plot([1, 0, 1], {"short": [1, 1]}, title="")
