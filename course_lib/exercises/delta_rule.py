@@ -30,7 +30,66 @@ def read(S: Tensor, k: Tensor) -> Tensor:
     return (k[..., None, :] @ S).squeeze(-2)
 
 
-# --- 11.1 one step of Kimi Delta Attention ------------------------------------------------------------
+# --- 11.2 two keys collide ----------------------------------------------------------------------------
+
+
+def two_writes(case: Case, rng: torch.Generator) -> tuple[float, ...]:
+    """overlap, beta, first, second: all numbers."""
+    if "overlap" in case.extra:
+        return case.overlap, case.beta, case.first, case.second
+    overlap, beta, first, second = torch.rand(4, generator=rng, dtype=torch.float64).tolist()
+    return 0.2 + 0.6 * overlap, 0.2 + 0.6 * beta, 1 + 4 * first, -1 - 4 * second
+
+
+def collision_reference(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    """After k₁ → first: S = β·first·k₁. The second write adds u = β(second − k₂ᵀS) along k₂."""
+    wrote = beta * first
+    u = beta * (second - overlap * wrote)
+    return wrote + overlap * u, overlap * wrote + u
+
+
+def collision_in_the_plane(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    """Two keys drawn in the plane, and the step of the chapter run twice."""
+    keys = torch.tensor([[1.0, 0.0], [overlap, (1 - overlap**2) ** 0.5]], dtype=torch.float64)
+    S = torch.zeros(2, dtype=torch.float64)
+    for k, v in zip(keys, (first, second), strict=True):
+        S = S + beta * k * (v - S @ k)
+    return (keys @ S)[0].item(), (keys @ S)[1].item()
+
+
+def both_added(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    return beta * (first + overlap * second), beta * (second + overlap * first)
+
+
+def overlap_forgotten(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    return beta * first, beta * second
+
+
+def first_unharmed(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    return beta * first, collision_reference(overlap, beta, first, second)[1]
+
+
+def second_fully_written(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    u = second - overlap * beta * first
+    return beta * first + overlap * u, second
+
+
+def first_fully_written(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    u = beta * (second - overlap * first)
+    return first + overlap * u, overlap * first + u
+
+
+def other_order(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    at_second, at_first = collision_reference(overlap, beta, second, first)
+    return at_first, at_second
+
+
+def same_key(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    answer = (1 - beta) * beta * first + beta * second
+    return answer, answer
+
+
+# --- 11.3 one step of Kimi Delta Attention ------------------------------------------------------------
 
 
 def one_token(case: Case, rng: torch.Generator) -> tuple[Tensor, ...]:
@@ -125,66 +184,7 @@ def read_before_write(
     return read(g.exp()[..., None] * S, q), kda_reference(q, k, v, g, beta, S)[1]
 
 
-# --- 11.2 two keys collide ----------------------------------------------------------------------------
-
-
-def two_writes(case: Case, rng: torch.Generator) -> tuple[float, ...]:
-    """overlap, beta, first, second: all numbers."""
-    if "overlap" in case.extra:
-        return case.overlap, case.beta, case.first, case.second
-    overlap, beta, first, second = torch.rand(4, generator=rng, dtype=torch.float64).tolist()
-    return 0.2 + 0.6 * overlap, 0.2 + 0.6 * beta, 1 + 4 * first, -1 - 4 * second
-
-
-def collision_reference(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    """After k₁ → first: S = β·first·k₁. The second write adds u = β(second − k₂ᵀS) along k₂."""
-    wrote = beta * first
-    u = beta * (second - overlap * wrote)
-    return wrote + overlap * u, overlap * wrote + u
-
-
-def collision_in_the_plane(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    """Two keys drawn in the plane, and the step of the chapter run twice."""
-    keys = torch.tensor([[1.0, 0.0], [overlap, (1 - overlap**2) ** 0.5]], dtype=torch.float64)
-    S = torch.zeros(2, dtype=torch.float64)
-    for k, v in zip(keys, (first, second), strict=True):
-        S = S + beta * k * (v - S @ k)
-    return (keys @ S)[0].item(), (keys @ S)[1].item()
-
-
-def both_added(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    return beta * (first + overlap * second), beta * (second + overlap * first)
-
-
-def overlap_forgotten(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    return beta * first, beta * second
-
-
-def first_unharmed(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    return beta * first, collision_reference(overlap, beta, first, second)[1]
-
-
-def second_fully_written(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    u = second - overlap * beta * first
-    return beta * first + overlap * u, second
-
-
-def first_fully_written(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    u = beta * (second - overlap * first)
-    return first + overlap * u, overlap * first + u
-
-
-def other_order(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    at_second, at_first = collision_reference(overlap, beta, second, first)
-    return at_first, at_second
-
-
-def same_key(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
-    answer = (1 - beta) * beta * first + beta * second
-    return answer, answer
-
-
-# --- 11.3 chunkwise form with a triangular solve ------------------------------------------------------
+# --- 11.4 chunkwise form with a triangular solve ------------------------------------------------------
 
 
 def tokens_and_chunk(case: Case, rng: torch.Generator) -> tuple[Tensor | int, ...]:
@@ -317,7 +317,63 @@ def one_big_solve(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, C: int) -> tupl
     return o, W, U, S
 
 
-# --- 11.4 a lamp with a switch and a master switch ----------------------------------------------------
+# --- 11.6 eigenvalue along an unnormalised key --------------------------------------------------------
+
+
+def key_beta_gate(case: Case, rng: torch.Generator) -> tuple[Tensor, float, float]:
+    """A key `[K]` of any length, β, and the head's log decay g."""
+    k = draw(rng, case, case.K)
+    if "beta" in case.extra:
+        return torch.tensor(case.key, dtype=case.dtype), case.beta, case.g
+    beta, g = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
+    return k + 0.3 * k.sign(), 0.1 + beta, -0.1 - g
+
+
+def eigen_reference(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    """Along k: e^g (1 − β|k|²). It is −1 at β = (1 + e^−g) / |k|²."""
+    squared = (k @ k).item()
+    return exp(g) * (1 - beta * squared), (1 + exp(-g)) / squared
+
+
+def eigen_by_matrix(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    """The transition as a matrix, applied to k."""
+    A = exp(g) * (torch.eye(len(k), dtype=k.dtype) - beta * torch.outer(k, k))
+    squared = k.square().sum()
+    return (k @ A @ k / squared).item(), (1 / squared + exp(-g) / squared).item()
+
+
+def without_the_length(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    return exp(g) * (1 - beta), 1 + exp(-g)
+
+
+def length_not_squared(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    norm = k.norm().item()
+    return exp(g) * (1 - beta * norm), (1 + exp(-g)) / norm
+
+
+def gate_left_out(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    squared = (k @ k).item()
+    return 1 - beta * squared, 2 / squared
+
+
+def limit_without_gate(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    return eigen_reference(k, beta, g)[0], 2 / (k @ k).item()
+
+
+def limit_at_zero(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    return eigen_reference(k, beta, g)[0], 1 / (k @ k).item()
+
+
+def gate_on_the_identity_only(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    squared = (k @ k).item()
+    return exp(g) - beta * squared, (1 + exp(g)) / squared
+
+
+def across_the_key(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    return exp(g), eigen_reference(k, beta, g)[1]
+
+
+# --- 11.7 a lamp with a switch and a master switch ----------------------------------------------------
 
 NOTHING, TOGGLE, MASTER = 0, 1, 2
 
@@ -393,96 +449,42 @@ def one_event_late(events: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     return _lamp(events, {NOTHING: (0.0, 0.0), TOGGLE: (2.0, 0.0), MASTER: (1.0, -1.0)}.get, late=True)
 
 
-# --- 11.5 eigenvalue along an unnormalised key --------------------------------------------------------
-
-
-def key_beta_gate(case: Case, rng: torch.Generator) -> tuple[Tensor, float, float]:
-    """A key `[K]` of any length, β, and the head's log decay g."""
-    k = draw(rng, case, case.K)
-    if "beta" in case.extra:
-        return torch.tensor(case.key, dtype=case.dtype), case.beta, case.g
-    beta, g = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
-    return k + 0.3 * k.sign(), 0.1 + beta, -0.1 - g
-
-
-def eigen_reference(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    """Along k: e^g (1 − β|k|²). It is −1 at β = (1 + e^−g) / |k|²."""
-    squared = (k @ k).item()
-    return exp(g) * (1 - beta * squared), (1 + exp(-g)) / squared
-
-
-def eigen_by_matrix(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    """The transition as a matrix, applied to k."""
-    A = exp(g) * (torch.eye(len(k), dtype=k.dtype) - beta * torch.outer(k, k))
-    squared = k.square().sum()
-    return (k @ A @ k / squared).item(), (1 / squared + exp(-g) / squared).item()
-
-
-def without_the_length(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    return exp(g) * (1 - beta), 1 + exp(-g)
-
-
-def length_not_squared(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    norm = k.norm().item()
-    return exp(g) * (1 - beta * norm), (1 + exp(-g)) / norm
-
-
-def gate_left_out(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    squared = (k @ k).item()
-    return 1 - beta * squared, 2 / squared
-
-
-def limit_without_gate(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    return eigen_reference(k, beta, g)[0], 2 / (k @ k).item()
-
-
-def limit_at_zero(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    return eigen_reference(k, beta, g)[0], 1 / (k @ k).item()
-
-
-def gate_on_the_identity_only(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    squared = (k @ k).item()
-    return exp(g) - beta * squared, (1 + exp(g)) / squared
-
-
-def across_the_key(k: Tensor, beta: float, g: float) -> tuple[float, float]:
-    return exp(g), eigen_reference(k, beta, g)[1]
-
-
 # --- the declarations ---------------------------------------------------------------------------------
 
-KDA_STEP = CodeQuestion(
+CAPACITY = ChoiceQuestion(
     id="11.1",
-    objective="delta-step",
-    title="One step of Kimi Delta Attention",
-    points=3,
-    minutes=10,
+    objective="collide-keys",
+    title="What the delta rule is good for",
+    points=1,
+    minutes=4,
     difficulty=2,
-    inputs=one_token,
-    reference=kda_reference,
-    visible=[
-        Case("tiny", K=2, V=2),
-        Case("more values than channels", B=2, H=2, K=3, V=5),
-        Case("square", B=2, H=3, K=4, V=4),
-    ],
-    hidden=[Shapes(6, K=(2, 8), V=(2, 8))],
-    wrong={
-        correct_then_decay: "everything decays, also what this token has just written.",
-        correct_then_decay_old: "the erasing happens before the decay: these two do not commute when each "
-        "channel has a decay of its own.",
-        no_beta_on_write: "the value arrives at full strength: the step size scales the whole difference.",
-        no_beta_on_erase: "the old answer is erased at full strength: the step size scales the whole difference.",
-        no_beta_at_all: "beta is not used: your memory always replaces the old answer completely.",
-        asks_the_undecayed_state: "the question goes to the state as it was before the decay; what is "
-        "taken out is then more than what is there.",
-        transposed: "what you write is transposed: rows of the state belong to key channels.",
-        decays_values: "the gate fades the columns: it belongs to the key channels.",
-        gate_not_exponentiated: "the state is multiplied by g itself, but g is the *logarithm* of the decay.",
-        read_before_write: "the new state is right, but the query reads a state that this token has not "
-        "written yet.",
+    question='"The delta rule has more capacity than adding: into the same 16 × 16 state it writes more pairs that '
+    'can be read back." In section 2, both memories wrote 16 pairs under random unit keys, with β = 1. What do the '
+    "measurements say?",
+    options={
+        "A": Option(
+            "True: each write corrects the error that the keys before it have left, so errors never pile up.",
+            why="a write corrects its own key only, and it does so by moving what all the keys before it return: "
+            "the oldest pairs came back least often.",
+        ),
+        "B": Option(
+            "False for keys written once: there adding read back more on average. Its gain is in keys that "
+            "are bound again, and in new pairs.",
+            why="written once, the sum spreads its noise evenly and the delta rule puts it on the oldest; bound "
+            "again, only the delta rule takes the old value out before it writes the new one.",
+        ),
+        "C": Option(
+            "False: both are sums of 16 outer products, so they return the same pairs.",
+            why="both are sums of outer products, but what the delta rule writes is a difference, not the "
+            "value: recall by age separates the two at every age.",
+        ),
+        "D": Option(
+            "True: the newest pair is read back every time, so all the pairs are.",
+            why="with β = 1 the newest pair is exact, but that says nothing about the one before it: "
+            "recall falls with age, and the oldest is the worst.",
+        ),
     },
-    accepted=[kda_with_the_transition],
-    outputs=("o [B, H, V]", "S [B, H, K, V]"),
+    answer="B",
 )
 
 
@@ -519,8 +521,44 @@ COLLISION = CodeQuestion(
     outputs=("answer for the first key", "answer for the second key"),
 )
 
-CHUNK = CodeQuestion(
+
+KDA_STEP = CodeQuestion(
     id="11.3",
+    objective="delta-step",
+    title="One step of Kimi Delta Attention",
+    points=3,
+    minutes=10,
+    difficulty=2,
+    inputs=one_token,
+    reference=kda_reference,
+    visible=[
+        Case("tiny", K=2, V=2),
+        Case("more values than channels", B=2, H=2, K=3, V=5),
+        Case("square", B=2, H=3, K=4, V=4),
+    ],
+    hidden=[Shapes(6, K=(2, 8), V=(2, 8))],
+    wrong={
+        correct_then_decay: "everything decays, also what this token has just written.",
+        correct_then_decay_old: "the erasing happens before the decay: these two do not commute when each "
+        "channel has a decay of its own.",
+        no_beta_on_write: "the value arrives at full strength: the step size scales the whole difference.",
+        no_beta_on_erase: "the old answer is erased at full strength: the step size scales the whole difference.",
+        no_beta_at_all: "beta is not used: your memory always replaces the old answer completely.",
+        asks_the_undecayed_state: "the question goes to the state as it was before the decay; what is "
+        "taken out is then more than what is there.",
+        transposed: "what you write is transposed: rows of the state belong to key channels.",
+        decays_values: "the gate fades the columns: it belongs to the key channels.",
+        gate_not_exponentiated: "the state is multiplied by g itself, but g is the *logarithm* of the decay.",
+        read_before_write: "the new state is right, but the query reads a state that this token has not "
+        "written yet.",
+    },
+    accepted=[kda_with_the_transition],
+    outputs=("o [B, H, V]", "S [B, H, K, V]"),
+)
+
+
+CHUNK = CodeQuestion(
+    id="11.4",
     objective="delta-chunk",
     title="A chunk by triangular solve",
     points=4,
@@ -562,108 +600,9 @@ CHUNK = CodeQuestion(
     outputs=("o [B, T, H, V]", "W [B, T, H, K]", "U [B, T, H, V]", "S [B, N, H, K, V]"),
 )
 
-LAMP = CodeQuestion(
-    id="11.4",
-    objective="track-parity",
-    title="A lamp with two switches, for 10,000 events",
-    points=3,
-    minutes=10,
-    difficulty=2,
-    inputs=lamp_tokens,
-    reference=lamp_reference,
-    visible=[
-        Case("one of each", T=7, events=(1, 0, 1, 1, 2, 1, 0)),
-        Case("off, and off again", T=5, events=(1, 2, 0, 2, 1)),
-        Case("40 events", T=40),
-        Case("10,000 events", T=10_000, seed=3),
-    ],
-    hidden=[Shapes(4, T=(10, 60)), Case("10,000 hidden events", T=10_000, seed=11)],
-    wrong={
-        beta_is_the_event: "beta is the number of the event: at 1 that step forgets what it held.",
-        toggle_erases: "after a toggle the state is 0: it has forgotten whether the lamp was on.",
-        always_two: "nothing happens, and the lamp still changes: event 0 must leave the state alone.",
-        toggle_writes_off: "a toggle always ends with the lamp off: the new state must depend on the old one.",
-        master_empties: "after the master switch the state is 0: neither on nor off, and no toggle can bring it back.",
-        master_toggles: "the master switch turns on a lamp that was off.",
-        master_turns_on: "the master switch leaves the lamp on.",
-        one_event_late: "beta and v are right, but the states stand before their event.",
-    },
-    accepted=[lamp_vectorised],
-    outputs=("beta [T]", "v [T]", "state [T]"),
-)
-
-
-def _key(name: str, key: tuple[float, ...], beta: float, g: float) -> Case:
-    return Case(name, K=len(key), key=key, beta=beta, g=g)
-
-
-EIGENVALUE = CodeQuestion(
-    id="11.5",
-    objective="find-eigenvalue",
-    title="The eigenvalue along a key of any length",
-    points=2,
-    minutes=8,
-    difficulty=2,
-    inputs=key_beta_gate,
-    reference=eigen_reference,
-    visible=[
-        _key("a long key", (1.0, 2.0, 2.0), 0.5, -0.5),
-        _key("a short key", (0.3, 0.4), 1.5, -0.1),
-        _key("one channel", (2.0,), 0.75, -1.0),
-    ],
-    hidden=[Shapes(6, K=(2, 6))],
-    wrong={
-        without_the_length: "right for keys of length one only: how long is this key?",
-        length_not_squared: "the key appears twice in the transition, so its length does, too.",
-        gate_left_out: "the gate is missing: it shrinks the state before the correction sees it.",
-        limit_without_gate: "the eigenvalue is right, but the limit ignores the gate, which leaves more room.",
-        limit_at_zero: "the eigenvalue is right, but your limit is where it reaches 0; a negative one still "
-        "does not grow.",
-        gate_on_the_identity_only: "the gate multiplies the correction, too: what is corrected has decayed.",
-        across_the_key: "the limit is right, but your eigenvalue belongs to directions at right angles to the key.",
-    },
-    accepted=[eigen_by_matrix],
-    outputs=("eigenvalue", "largest beta"),
-)
-
-CAPACITY = ChoiceQuestion(
-    id="11.6",
-    objective="collide-keys",
-    title="What the delta rule is good for",
-    points=1,
-    minutes=4,
-    difficulty=2,
-    question='"The delta rule has more capacity than adding: into the same 16 × 16 state it writes more pairs that '
-    'can be read back." In section 2, both memories wrote 16 pairs under random unit keys, with β = 1. What do the '
-    "measurements say?",
-    options={
-        "A": Option(
-            "True: each write corrects the error that the keys before it have left, so errors never pile up.",
-            why="a write corrects its own key only, and it does so by moving what all the keys before it return: "
-            "the oldest pairs came back least often.",
-        ),
-        "B": Option(
-            "False for keys written once: there adding read back more on average. Its gain is in keys that "
-            "are bound again, and in new pairs.",
-            why="written once, the sum spreads its noise evenly and the delta rule puts it on the oldest; bound "
-            "again, only the delta rule takes the old value out before it writes the new one.",
-        ),
-        "C": Option(
-            "False: both are sums of 16 outer products, so they return the same pairs.",
-            why="both are sums of outer products, but what the delta rule writes is a difference, not the "
-            "value: recall by age separates the two at every age.",
-        ),
-        "D": Option(
-            "True: the newest pair is read back every time, so all the pairs are.",
-            why="with β = 1 the newest pair is exact, but that says nothing about the one before it: "
-            "recall falls with age, and the oldest is the worst.",
-        ),
-    },
-    answer="B",
-)
 
 GAP = ChoiceQuestion(
-    id="11.7",
+    id="11.5",
     objective="delta-chunk",
     title="Explain the gap",
     points=1,
@@ -698,4 +637,70 @@ GAP = ChoiceQuestion(
     answer="C",
 )
 
-QUESTIONS = [KDA_STEP, COLLISION, CHUNK, LAMP, EIGENVALUE, CAPACITY, GAP]
+
+def _key(name: str, key: tuple[float, ...], beta: float, g: float) -> Case:
+    return Case(name, K=len(key), key=key, beta=beta, g=g)
+
+
+EIGENVALUE = CodeQuestion(
+    id="11.6",
+    objective="find-eigenvalue",
+    title="The eigenvalue along a key of any length",
+    points=2,
+    minutes=8,
+    difficulty=2,
+    inputs=key_beta_gate,
+    reference=eigen_reference,
+    visible=[
+        _key("a long key", (1.0, 2.0, 2.0), 0.5, -0.5),
+        _key("a short key", (0.3, 0.4), 1.5, -0.1),
+        _key("one channel", (2.0,), 0.75, -1.0),
+    ],
+    hidden=[Shapes(6, K=(2, 6))],
+    wrong={
+        without_the_length: "right for keys of length one only: how long is this key?",
+        length_not_squared: "the key appears twice in the transition, so its length does, too.",
+        gate_left_out: "the gate is missing: it shrinks the state before the correction sees it.",
+        limit_without_gate: "the eigenvalue is right, but the limit ignores the gate, which leaves more room.",
+        limit_at_zero: "the eigenvalue is right, but your limit is where it reaches 0; a negative one still "
+        "does not grow.",
+        gate_on_the_identity_only: "the gate multiplies the correction, too: what is corrected has decayed.",
+        across_the_key: "the limit is right, but your eigenvalue belongs to directions at right angles to the key.",
+    },
+    accepted=[eigen_by_matrix],
+    outputs=("eigenvalue", "largest beta"),
+)
+
+
+LAMP = CodeQuestion(
+    id="11.7",
+    objective="track-parity",
+    title="A lamp with two switches, for 10,000 events",
+    points=3,
+    minutes=10,
+    difficulty=2,
+    inputs=lamp_tokens,
+    reference=lamp_reference,
+    visible=[
+        Case("one of each", T=7, events=(1, 0, 1, 1, 2, 1, 0)),
+        Case("off, and off again", T=5, events=(1, 2, 0, 2, 1)),
+        Case("40 events", T=40),
+        Case("10,000 events", T=10_000, seed=3),
+    ],
+    hidden=[Shapes(4, T=(10, 60)), Case("10,000 hidden events", T=10_000, seed=11)],
+    wrong={
+        beta_is_the_event: "beta is the number of the event: at 1 that step forgets what it held.",
+        toggle_erases: "after a toggle the state is 0: it has forgotten whether the lamp was on.",
+        always_two: "nothing happens, and the lamp still changes: event 0 must leave the state alone.",
+        toggle_writes_off: "a toggle always ends with the lamp off: the new state must depend on the old one.",
+        master_empties: "after the master switch the state is 0: neither on nor off, and no toggle can bring it back.",
+        master_toggles: "the master switch turns on a lamp that was off.",
+        master_turns_on: "the master switch leaves the lamp on.",
+        one_event_late: "beta and v are right, but the states stand before their event.",
+    },
+    accepted=[lamp_vectorised],
+    outputs=("beta [T]", "v [T]", "state [T]"),
+)
+
+
+QUESTIONS = [CAPACITY, COLLISION, KDA_STEP, CHUNK, GAP, EIGENVALUE, LAMP]

@@ -74,8 +74,8 @@ def collision_plot(overlap: float, beta: float) -> Figure:
     for value in (FIRST, SECOND):
         ax.axhline(value, color=GREY, linewidth=1, linestyle=":")
     ax.axvline(overlap, color=GREY, linewidth=1)
-    ax.set(xlabel="overlap of the two keys", ylabel="what the memory returns (written: 1, then 2)")
-    ax.set(xlim=(-1, 1), ylim=(-2.2, 4.2))
+    ax.set(xlabel="overlap of the two keys", ylabel="returned (1, then 2 were written)")
+    ax.set_xlim(-1, 1)
     legend_below(fig, ax)
     return fig
 
