@@ -6,6 +6,7 @@ no front end. Only what ipywidgets 7.7.1 has (Colab's version). Show the static 
 page without a kernel shows only that one.
 """
 
+import math
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from course_lib import cost, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
 from course_lib.course import Course
+from course_lib.plots import state_space
 from course_lib.timing import bench, calibrate
 from course_lib.timing.pretend import noisy_samples
 
@@ -163,9 +165,30 @@ def cache_explorer() -> VBox:
     return box
 
 
-def _choice(name: str, options: Sequence[int] | dict[str, float], value: float) -> SelectionSlider:
+def _choice(name: str, options: Sequence[float] | dict[str, float], value: float) -> SelectionSlider:
     pairs = list(options.items()) if isinstance(options, dict) else [(str(n), n) for n in options]
     return SelectionSlider(options=pairs, value=value, description=name, continuous_update=False)
+
+
+def trace_explorer() -> VBox:
+    """Sliders for the step size Δ, the rate a and the rotation ω: what one token leaves behind. Chapter 12."""
+
+    def draw(delta: float, a: float, omega: float) -> tuple[str, Figure]:
+        keep = math.exp(-a * delta)
+        text = (
+            f"each token keeps {keep:.3f} of the state and writes {1 - keep:.3f} of its input (ω = 0); "
+            f"half of it has faded after {state_space.half_life(delta, a):.3g} tokens"
+        )
+        return text, plots.trace_plot(delta, a, omega)
+
+    return _explorer(
+        [
+            _choice("Δ", [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0], 0.3),
+            _choice("rate a", [0.1, 0.2, 0.5, 1.0, 2.0], 0.5),
+            _choice("rotation ω", [0.0, 0.5, 1.0, 2.0, 4.0], 0.0),
+        ],
+        draw,
+    )
 
 
 def _explorer(controls: Sequence[Widget], draw: Callable[..., tuple[str, Figure]]) -> VBox:

@@ -29,6 +29,7 @@ from course_lib.plots.matrices import (
     recall_plot,
     weights_plot,
 )
+from course_lib.plots.state_space import discretisation_plot, impulse_plot, scan_tree, trace_plot
 from course_lib.plots.transitions import transition_table
 
 __all__ = [
@@ -39,8 +40,10 @@ __all__ = [
     "concept_map_html",
     "cost_plot",
     "decode_plot",
+    "discretisation_plot",
     "duel_plot",
     "extrapolation_plot",
+    "impulse_plot",
     "layer_share_plot",
     "local_exponent_plot",
     "matrix_plot",
@@ -52,10 +55,12 @@ __all__ = [
     "residual_plot",
     "roofline_plot",
     "samples_plot",
+    "scan_tree",
     "show",
     "style",
     "sweep_plot",
     "switch_plot",
+    "trace_plot",
     "transition_table",
     "trial_plot",
     "weights_plot",
