@@ -29,6 +29,7 @@ from course_lib.plots.matrices import (
     recall_plot,
     weights_plot,
 )
+from course_lib.plots.memory import frontier_plot, learning_plot, memory_plot, recall_age_grid
 from course_lib.plots.transitions import transition_table
 
 __all__ = [
@@ -41,12 +42,16 @@ __all__ = [
     "decode_plot",
     "duel_plot",
     "extrapolation_plot",
+    "frontier_plot",
     "layer_share_plot",
+    "learning_plot",
     "local_exponent_plot",
     "matrix_plot",
     "memory_heatmap",
+    "memory_plot",
     "png",
     "predicted_sweep",
+    "recall_age_grid",
     "recall_by_position",
     "recall_plot",
     "residual_plot",
