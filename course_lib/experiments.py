@@ -45,10 +45,11 @@ def _recall(mixer: str, layers: int = 2, **options: Any) -> dict[str, Any]:
     return SMALL | {"vocab": 64, "mixers": [mixer] * layers} | options
 
 
-def _hybrid(linear: str, softmax_layers: int, head_size: int) -> dict[str, Any]:
-    """Four layers; the softmax layers come last in their share: 1 of 4 is the pattern 3:1, 2 of 4 is 1:1."""
-    pattern = {0: {linear: 1}, 1: {linear: 3, "softmax_attention": 1}, 2: {linear: 1, "softmax_attention": 1}}
-    mixers = interleave(pattern[softmax_layers], 4)
+def _hybrid(linear: str, softmax_layers: int, head_size: int, first: bool = False) -> dict[str, Any]:
+    """Four layers: of 1 softmax layer the pattern is 3:1, of 2 it is 1:1; softmax ends its period, or begins it."""
+    share = {0: {linear: 1}, 1: {linear: 3, "softmax_attention": 1}, 2: {linear: 1, "softmax_attention": 1}}
+    pattern = share[softmax_layers]
+    mixers = interleave(dict(reversed(pattern.items())) if first else pattern, 4)
     return SMALL | {"vocab": 64, "mixers": mixers, "each": {linear: DELTA_FEATURES}, "head_size": head_size}
 
 
@@ -100,6 +101,17 @@ EXPERIMENTS = {
         models={
             f"{softmax} of 4 softmax, head size {size}": _hybrid("delta_rule", softmax, size)
             for softmax in (0, 1, 2)
+            for size in (4, 8, 16)
+        },
+    ),
+    "hybrids-first": Experiment(
+        task="mqar",
+        options={"T": 64, "pairs": 16},
+        train={"steps": 400},
+        seeds=2,
+        models={
+            f"{softmax} of 4 softmax, head size {size}": _hybrid("delta_rule", softmax, size, first=True)
+            for softmax in (1, 2)
             for size in (4, 8, 16)
         },
     ),

@@ -15,19 +15,21 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 import torch
-from ipywidgets import HTML, Button, HBox, SelectionSlider, ToggleButtons, VBox, Widget
+from ipywidgets import HTML, Button, Dropdown, HBox, SelectionSlider, ToggleButtons, VBox, Widget
 from matplotlib.figure import Figure
 
 from course_lib import cost, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
 from course_lib.course import Course
 from course_lib.plots import state_space
+from course_lib.tasks import KEY_FAMILIES, RULES, recall_by_age
 from course_lib.timing import bench, calibrate
 from course_lib.timing.pretend import noisy_samples
 
 POWERS_OF_T, POWERS_OF_K, POWERS_OF_C = range(5, 14), range(4, 8), range(4, 9)
 HEADS = 1  # keeps the largest measurement below a second
 SECONDS_EACH = 0.1
+MEMORY_K = 16  # = V, of the memory explorer
 
 Measure = Callable[[int, int, int], "Measured"]
 
@@ -102,6 +104,31 @@ def map_explorer(course: Course) -> VBox:
         return text, plots.concept_map(course, track=track)
 
     return _explorer([ToggleButtons(options=list(course.tracks))], draw)
+
+
+def memory_explorer() -> VBox:
+    """Rule, key family, number of pairs and whether keys come back: recall by age. Chapter 14."""
+
+    def draw(rule: str, keys: str, n: int, rebound: bool) -> tuple[str, Figure]:
+        fitting = min(n, MEMORY_K) if keys == "orthogonal" else n
+        shares = recall_by_age(rule, fitting, keys=keys, rebound=rebound, trials=200)
+        text = (
+            f"{rule}, {fitting} {keys} keys{', each bound twice' if rebound else ''}: the oldest pair comes back in "
+            f"{shares[0]:.0%} of the memories, the newest in {shares[-1]:.0%}, the average pair in {shares.mean():.0%}"
+        )
+        if fitting < n:
+            text += f"; only {MEMORY_K} directions can be orthogonal, so n = {fitting}"
+        return text, plots.memory_plot(rule, keys, fitting, rebound)
+
+    bound = SelectionSlider(options=[("once", False), ("twice", True)], description="keys bound")
+    counts = SelectionSlider(
+        options=[4, 8, 16, 32, 64], value=16, description="pairs n", continuous_update=False
+    )
+    choices = [
+        Dropdown(options=list(RULES), value="delta", description="rule"),
+        Dropdown(options=list(KEY_FAMILIES), value="unit", description="keys"),
+    ]
+    return _explorer([*choices, counts, bound], draw)
 
 
 def trial_explorer() -> VBox:

@@ -29,6 +29,7 @@ from course_lib.plots.matrices import (
     recall_plot,
     weights_plot,
 )
+from course_lib.plots.memory import frontier_plot, learning_plot, memory_plot, recall_age_grid
 from course_lib.plots.state_space import discretisation_plot, impulse_plot, scan_tree, trace_plot
 from course_lib.plots.transitions import transition_table
 
@@ -43,13 +44,17 @@ __all__ = [
     "discretisation_plot",
     "duel_plot",
     "extrapolation_plot",
+    "frontier_plot",
     "impulse_plot",
     "layer_share_plot",
+    "learning_plot",
     "local_exponent_plot",
     "matrix_plot",
     "memory_heatmap",
+    "memory_plot",
     "png",
     "predicted_sweep",
+    "recall_age_grid",
     "recall_by_position",
     "recall_plot",
     "residual_plot",
