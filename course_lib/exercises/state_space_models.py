@@ -631,7 +631,7 @@ GAP = ChoiceQuestion(
     "27 GB/s. Why do more FLOPs take less time?",
     options={
         "A": Option(
-            "The scan is sequential: it waits 1,024 times for its last step.",
+            "The scan is sequential: it waits 1,024 times for its last step, where a matrix product waits once.",
             why="ten rounds wait ten times only, and take eight times as long: waiting is not what costs here.",
         ),
         "B": Option(
@@ -639,8 +639,7 @@ GAP = ChoiceQuestion(
             why="without its 4.5 ms the scan would still need 6.5 ms for 25 MFLOP, against 1.9 ms for 59 MFLOP.",
         ),
         "C": Option(
-            "The scan takes tables of T·D·N numbers through memory for one or two FLOPs each; matrix products use "
-            "each number they load many times.",
+            "The scan loads and stores a number for one or two FLOPs; matrix products reuse each that they load.",
             why="a table is 16.8 MB; eight passes at 27 GB/s are 5 ms, which with the exponentials comes near 11 ms. "
             "The tree passes over its tables in every round, and pays for each.",
         ),
