@@ -103,6 +103,11 @@ def digits_lost(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
     return kept, torch.where(still, delta[:, None], (kept - 1) / torch.where(still, 1.0, A)) * B
 
 
+def limit_around_zero(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
+    kept, written = discretise_reference(A, B, delta)
+    return kept, torch.where(A.abs() < 1e-6, delta[:, None] * B, written)
+
+
 # --- 12.2 combine -----------------------------------------------------------------------------------------
 
 
@@ -468,6 +473,7 @@ DISCRETISE = CodeQuestion(
         not_divided: "B̄ is right only for A = 1 (up to sign): something is not divided.",
         zero_over_zero: "a mode at 0 gives 0/0: such a mode only adds up its input, and has a limit.",
         digits_lost: "a mode very near 0 comes out inexact: a difference of two nearly equal numbers loses digits.",
+        limit_around_zero: "you take the limit around 0 as well: it is exact at 0, and near it only close.",
     },
     accepted=[discretise_by_matrix_exponential, discretise_by_series],
     outputs=("Ā [D, N]", "B̄ [D, N]"),
