@@ -103,6 +103,11 @@ def digits_lost(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
     return kept, torch.where(still, delta[:, None], (kept - 1) / torch.where(still, 1.0, A)) * B
 
 
+def limit_around_zero(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
+    kept, written = discretise_reference(A, B, delta)
+    return kept, torch.where(A.abs() < 1e-6, delta[:, None] * B, written)
+
+
 # --- 12.2 combine -----------------------------------------------------------------------------------------
 
 
@@ -468,6 +473,7 @@ DISCRETISE = CodeQuestion(
         not_divided: "B̄ is right only for A = 1 (up to sign): something is not divided.",
         zero_over_zero: "a mode at 0 gives 0/0: such a mode only adds up its input, and has a limit.",
         digits_lost: "a mode very near 0 comes out inexact: a difference of two nearly equal numbers loses digits.",
+        limit_around_zero: "you take the limit around 0 as well: it is exact at 0, and near it only close.",
     },
     accepted=[discretise_by_matrix_exponential, discretise_by_series],
     outputs=("Ā [D, N]", "B̄ [D, N]"),
@@ -631,7 +637,7 @@ GAP = ChoiceQuestion(
     "27 GB/s. Why do more FLOPs take less time?",
     options={
         "A": Option(
-            "The scan is sequential: it waits 1,024 times for its last step.",
+            "The scan is sequential: it waits 1,024 times for its last step, where a matrix product waits once.",
             why="ten rounds wait ten times only, and take eight times as long: waiting is not what costs here.",
         ),
         "B": Option(
@@ -639,8 +645,7 @@ GAP = ChoiceQuestion(
             why="without its 4.5 ms the scan would still need 6.5 ms for 25 MFLOP, against 1.9 ms for 59 MFLOP.",
         ),
         "C": Option(
-            "The scan takes tables of T·D·N numbers through memory for one or two FLOPs each; matrix products use "
-            "each number they load many times.",
+            "The scan loads and stores a number for one or two FLOPs; matrix products reuse each that they load.",
             why="a table is 16.8 MB; eight passes at 27 GB/s are 5 ms, which with the exponentials comes near 11 ms. "
             "The tree passes over its tables in every round, and pays for each.",
         ),
