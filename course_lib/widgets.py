@@ -30,6 +30,7 @@ POWERS_OF_T, POWERS_OF_K, POWERS_OF_C = range(5, 14), range(4, 8), range(4, 9)
 HEADS = 1  # keeps the largest measurement below a second
 SECONDS_EACH = 0.1
 MEMORY_K = 16  # = V, of the memory explorer
+DECAY_TOKENS = 60
 
 Measure = Callable[[int, int, int], "Measured"]
 
@@ -93,6 +94,39 @@ def scaling_explorer() -> VBox:
         _powers_of_two("chunk C", POWERS_OF_C, 64),
     ]
     return _explorer([*sliders, overhead], draw)
+
+
+def decay_explorer() -> VBox:
+    """Sliders for the decay of every token, and for one token that closes its gate further. Chapter 10."""
+
+    def draw(gamma: float, closed_at: int, closed_to: float) -> tuple[str, Figure]:
+        g = [math.log(gamma)] * DECAY_TOKENS
+        half_life = math.log(2) / -g[0]
+        text = f"γ = {gamma}: half-life {half_life:,.1f} tokens"
+        if closed_at:
+            g[-closed_at - 1] = math.log(closed_to)
+            text += f"; {closed_at} tokens ago a gate of {closed_to}"
+        left = plots.kept(g).weights
+        text += f"; left of the pairs 10, 20 and 40 tokens back: {left[10]:.1%}, {left[20]:.1%} and {left[40]:.1%}"
+        title = f"At γ = {gamma} half is left after {half_life:,.1f} tokens"
+        if closed_at:
+            title += f", and a gate of {closed_to} takes more from all before it"
+        return text, plots.kept_plot({"this memory": g}, title=title)
+
+    gammas = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999]
+    controls = [
+        SelectionSlider(options=gammas, value=0.95, description="γ", continuous_update=False),
+        SelectionSlider(
+            options=[("none", 0), *((str(age), age) for age in (5, 10, 15, 25, 40))],
+            value=0,
+            description="gate at age",
+            continuous_update=False,
+        ),
+        SelectionSlider(
+            options=[0.001, 0.1, 0.3, 0.5], value=0.1, description="closed to", continuous_update=False
+        ),
+    ]
+    return _explorer(controls, draw)
 
 
 def map_explorer(course: Course) -> VBox:

@@ -19,6 +19,7 @@ from course_lib.plots.curves import (
     sweep_plot,
     trial_plot,
 )
+from course_lib.plots.decays import Kept, kept, kept_plot
 from course_lib.plots.decoding import cache_plot, decode_plot
 from course_lib.plots.delta import collide, collision_plot, duel_plot, switch_plot
 from course_lib.plots.map import concept_map
@@ -34,6 +35,7 @@ from course_lib.plots.state_space import discretisation_plot, impulse_plot, scan
 from course_lib.plots.transitions import transition_table
 
 __all__ = [
+    "Kept",
     "cache_plot",
     "collide",
     "collision_plot",
@@ -46,6 +48,8 @@ __all__ = [
     "extrapolation_plot",
     "frontier_plot",
     "impulse_plot",
+    "kept",
+    "kept_plot",
     "layer_share_plot",
     "learning_plot",
     "local_exponent_plot",
