@@ -473,18 +473,17 @@ CAPACITY = ChoiceQuestion(
             "the oldest pairs came back least often.",
         ),
         "B": Option(
-            "False for keys written once: there adding read back more on average. Its gain is in keys that "
-            "are bound again, and in new pairs.",
+            "False: written once, more pairs came back from adding; it gains where keys are bound again.",
             why="written once, the sum spreads its noise evenly and the delta rule puts it on the oldest; bound "
             "again, only the delta rule takes the old value out before it writes the new one.",
         ),
         "C": Option(
-            "False: both are sums of 16 outer products, so they return the same pairs.",
+            "False: both states are sums of 16 outer products, so both memories return the same pairs.",
             why="both are sums of outer products, but what the delta rule writes is a difference, not the "
             "value: recall by age separates the two at every age.",
         ),
         "D": Option(
-            "True: the newest pair is read back every time, so all the pairs are.",
+            "True: the newest pair is read back every time, and every pair has been the newest once.",
             why="with β = 1 the newest pair is exact, but that says nothing about the one before it: "
             "recall falls with age, and the oldest is the worst.",
         ),
