@@ -112,7 +112,121 @@ def state_lost(q, k, v, gamma, S, gap):
     return _retention(q, k, v, gamma, torch.zeros_like(S), gap)
 
 
-# --- 10.2 gated chunks --------------------------------------------------------------------------------
+# --- 10.2 half-life -----------------------------------------------------------------------------------
+
+
+def logits(case: Case, rng: torch.Generator) -> tuple[Tensor, float]:
+    """Logits `[H, K]` of the gates and the temperature that divides their logarithm."""
+    return 1.5 * draw(case, rng, case.H, case.K), case.temperature
+
+
+def half_life_reference(x: Tensor, temperature: float) -> Tensor:
+    """Tokens until e^{g n} = 1/2, with g = log sigmoid(x) / temperature."""
+    return log(2) * temperature / -F.logsigmoid(x)
+
+
+def half_life_by_log2(x, temperature):
+    return -1 / torch.log2(torch.sigmoid(x) ** (1 / temperature))
+
+
+def mean_life(x, temperature):
+    return 1 / (1 - torch.sigmoid(x) ** (1 / temperature))
+
+
+def e_folding(x, temperature):
+    return temperature / -F.logsigmoid(x)
+
+
+def common_logarithm(x, temperature):
+    return torch.log10(torch.tensor(2.0, dtype=x.dtype)) * temperature / -F.logsigmoid(x)
+
+
+def temperature_inside(x, temperature):
+    return log(2) / -F.logsigmoid(x / temperature)
+
+
+def temperature_forgotten(x, temperature):
+    return log(2) / -F.logsigmoid(x)
+
+
+def logit_as_factor(x, temperature):
+    return log(2) * temperature / x.abs()
+
+
+def rounded_half_life(x, temperature):
+    return half_life_reference(x, temperature).ceil()
+
+
+# --- 10.3 RWKV-6's read -------------------------------------------------------------------------------
+
+
+def rwkv_inputs(case: Case, rng: torch.Generator) -> tuple[Tensor, ...]:
+    """r, k, v, w `[B, T, H, K]` at most 0, u `[H, K]` and a carried state."""
+    r, k, v = qkv(case, rng)
+    w = F.logsigmoid(draw(case, rng, case.B, case.T, case.H, case.K))
+    return r, k, v, w, draw(case, rng, case.H, case.K), carried(case, rng)
+
+
+def _rwkv(
+    r: Tensor,
+    k: Tensor,
+    v: Tensor,
+    w: Tensor,
+    u: Tensor,
+    S: Tensor,
+    *,
+    read: Callable = lambda S, new, kv, decay, u: S + u * kv,
+    write: Callable = lambda S, kv, decay, u: decay * S + kv,
+) -> tuple[Tensor, Tensor]:
+    out = []
+    for r_t, k_t, v_t, w_t in zip(*(x.unbind(1) for x in (r, k, v, w)), strict=True):
+        kv, decay, bonus = k_t[..., :, None] * v_t[..., None, :], w_t.exp()[..., None], u[..., None]
+        new = write(S, kv, decay, bonus)
+        out.append((r_t[..., None, :] @ read(S, new, kv, decay, bonus)).squeeze(-2))
+        S = new
+    return torch.stack(out, 1), S
+
+
+def rwkv_reference(r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+    """o_t = (S_{t−1} + diag(u) k_t v_tᵀ)ᵀ r_t, then S_t = diag(e^{w_t}) S_{t−1} + k_t v_tᵀ."""
+    return _rwkv(r, k, v, w, u, S)
+
+
+def rwkv_with_a_number(r, k, v, w, u, S):
+    """The bonus as a number, r·(u ⊙ k), that multiplies v."""
+    out = []
+    for t in range(r.shape[1]):
+        bonus = (r[:, t] * u * k[:, t]).sum(-1, keepdim=True) * v[:, t]
+        out.append(torch.einsum("bhk,bhkv->bhv", r[:, t], S) + bonus)
+        S = torch.einsum("bhk,bhkv->bhkv", w[:, t].exp(), S) + torch.einsum("bhk,bhv->bhkv", k[:, t], v[:, t])
+    return torch.stack(out, 1), S
+
+
+def read_after_write(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: new)
+
+
+def read_after_write_with_bonus(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: new + u * kv)
+
+
+def bonus_missing(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: S)
+
+
+def faded_before_read(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: decay * S + u * kv)
+
+
+def bonus_in_the_state(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, write=lambda S, kv, decay, u: decay * S + u * kv)
+
+
+def new_pair_fades(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, write=lambda S, kv, decay, u: decay * (S + kv))
+
+
+# --- 10.4 gated chunks --------------------------------------------------------------------------------
 
 
 def chunk_inputs(case: Case, rng: torch.Generator) -> tuple:
@@ -234,52 +348,7 @@ def states_before(q, k, v, g, S, C):
     return _gated_chunks(q, k, v, g, S, C, states_before=True)
 
 
-# --- 10.3 half-life -----------------------------------------------------------------------------------
-
-
-def logits(case: Case, rng: torch.Generator) -> tuple[Tensor, float]:
-    """Logits `[H, K]` of the gates and the temperature that divides their logarithm."""
-    return 1.5 * draw(case, rng, case.H, case.K), case.temperature
-
-
-def half_life_reference(x: Tensor, temperature: float) -> Tensor:
-    """Tokens until e^{g n} = 1/2, with g = log sigmoid(x) / temperature."""
-    return log(2) * temperature / -F.logsigmoid(x)
-
-
-def half_life_by_log2(x, temperature):
-    return -1 / torch.log2(torch.sigmoid(x) ** (1 / temperature))
-
-
-def mean_life(x, temperature):
-    return 1 / (1 - torch.sigmoid(x) ** (1 / temperature))
-
-
-def e_folding(x, temperature):
-    return temperature / -F.logsigmoid(x)
-
-
-def common_logarithm(x, temperature):
-    return torch.log10(torch.tensor(2.0, dtype=x.dtype)) * temperature / -F.logsigmoid(x)
-
-
-def temperature_inside(x, temperature):
-    return log(2) / -F.logsigmoid(x / temperature)
-
-
-def temperature_forgotten(x, temperature):
-    return log(2) / -F.logsigmoid(x)
-
-
-def logit_as_factor(x, temperature):
-    return log(2) * temperature / x.abs()
-
-
-def rounded_half_life(x, temperature):
-    return half_life_reference(x, temperature).ceil()
-
-
-# --- 10.4 the largest safe chunk ----------------------------------------------------------------------
+# --- 10.5 the largest safe chunk ----------------------------------------------------------------------
 
 
 def gate_and_format(case: Case, rng: torch.Generator) -> tuple[float, torch.dtype]:
@@ -332,75 +401,6 @@ def gate_ignored(g, dtype):
     return floor(log(torch.finfo(dtype).max))
 
 
-# --- 10.5 RWKV-6's read -------------------------------------------------------------------------------
-
-
-def rwkv_inputs(case: Case, rng: torch.Generator) -> tuple[Tensor, ...]:
-    """r, k, v, w `[B, T, H, K]` at most 0, u `[H, K]` and a carried state."""
-    r, k, v = qkv(case, rng)
-    w = F.logsigmoid(draw(case, rng, case.B, case.T, case.H, case.K))
-    return r, k, v, w, draw(case, rng, case.H, case.K), carried(case, rng)
-
-
-def _rwkv(
-    r: Tensor,
-    k: Tensor,
-    v: Tensor,
-    w: Tensor,
-    u: Tensor,
-    S: Tensor,
-    *,
-    read: Callable = lambda S, new, kv, decay, u: S + u * kv,
-    write: Callable = lambda S, kv, decay, u: decay * S + kv,
-) -> tuple[Tensor, Tensor]:
-    out = []
-    for r_t, k_t, v_t, w_t in zip(*(x.unbind(1) for x in (r, k, v, w)), strict=True):
-        kv, decay, bonus = k_t[..., :, None] * v_t[..., None, :], w_t.exp()[..., None], u[..., None]
-        new = write(S, kv, decay, bonus)
-        out.append((r_t[..., None, :] @ read(S, new, kv, decay, bonus)).squeeze(-2))
-        S = new
-    return torch.stack(out, 1), S
-
-
-def rwkv_reference(r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
-    """o_t = (S_{t−1} + diag(u) k_t v_tᵀ)ᵀ r_t, then S_t = diag(e^{w_t}) S_{t−1} + k_t v_tᵀ."""
-    return _rwkv(r, k, v, w, u, S)
-
-
-def rwkv_with_a_number(r, k, v, w, u, S):
-    """The bonus as a number, r·(u ⊙ k), that multiplies v."""
-    out = []
-    for t in range(r.shape[1]):
-        bonus = (r[:, t] * u * k[:, t]).sum(-1, keepdim=True) * v[:, t]
-        out.append(torch.einsum("bhk,bhkv->bhv", r[:, t], S) + bonus)
-        S = torch.einsum("bhk,bhkv->bhkv", w[:, t].exp(), S) + torch.einsum("bhk,bhv->bhkv", k[:, t], v[:, t])
-    return torch.stack(out, 1), S
-
-
-def read_after_write(r, k, v, w, u, S):
-    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: new)
-
-
-def read_after_write_with_bonus(r, k, v, w, u, S):
-    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: new + u * kv)
-
-
-def bonus_missing(r, k, v, w, u, S):
-    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: S)
-
-
-def faded_before_read(r, k, v, w, u, S):
-    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: decay * S + u * kv)
-
-
-def bonus_in_the_state(r, k, v, w, u, S):
-    return _rwkv(r, k, v, w, u, S, write=lambda S, kv, decay, u: decay * S + u * kv)
-
-
-def new_pair_fades(r, k, v, w, u, S):
-    return _rwkv(r, k, v, w, u, S, write=lambda S, kv, decay, u: decay * (S + kv))
-
-
 # --- declarations -------------------------------------------------------------------------------------
 
 TINY = partial(Case, "tiny", B=1, T=4, H=1, K=2, V=3)
@@ -435,8 +435,64 @@ RETENTION = CodeQuestion(
     outputs=("o [B, T, H, V]", "S [B, H, K, V]"),
 )
 
-CHUNKS = CodeQuestion(
+HALF_LIFE = CodeQuestion(
     id="10.2",
+    objective="log-space",
+    title="Half-lives of a GLA layer",
+    points=2,
+    minutes=6,
+    difficulty=1,
+    inputs=logits,
+    reference=half_life_reference,
+    visible=[
+        Case("one channel", H=1, K=1, temperature=16.0),
+        Case("a layer", H=2, K=4, temperature=16.0),
+        Case("no temperature", H=2, K=3, temperature=1.0),
+    ],
+    hidden=[Shapes(4, temperature=[4.0, 8.0, 16.0])],
+    wrong={
+        mean_life: "that is the mean life 1/(1 − γ): the number of tokens the weights add up to, not when they halve.",
+        e_folding: "after that many tokens the weight is 1/e ≈ 0.37, not one half.",
+        common_logarithm: "two different logarithms meet: g is a natural one.",
+        temperature_inside: "the temperature divides the logit: it should divide the logarithm of the gate.",
+        temperature_forgotten: "the temperature is not used.",
+        logit_as_factor: "the logit is taken for the gate: a sigmoid and a logarithm lie between them.",
+        rounded_half_life: "your half-lives are rounded: leave them as they are.",
+    },
+    accepted=[half_life_by_log2],
+    outputs=("half-life [H, K]",),
+)
+
+
+def _format(name: str, g: float, dtype: torch.dtype) -> Case:
+    return Case(name, g=g, format=dtype)
+
+
+RWKV = CodeQuestion(
+    id="10.3",
+    objective="retention",
+    title="RWKV-6 reads first",
+    points=3,
+    minutes=10,
+    difficulty=2,
+    inputs=rwkv_inputs,
+    reference=rwkv_reference,
+    visible=[TINY(), RAGGED(), Case("one token", B=2, T=1, H=2, K=4, V=3)],
+    hidden=[Shapes(6)],
+    wrong={
+        read_after_write: "your outputs are those of GLA: the state is read after the write, and u is not used.",
+        read_after_write_with_bonus: "the present pair arrives twice: read the old state, then add the bonus.",
+        bonus_missing: "a token sees nothing of itself: the bonus is missing.",
+        faded_before_read: "the state has already faded by the present token's decay when it is read.",
+        bonus_in_the_state: "the bonus has got into the state: it belongs to the read of its own token alone.",
+        new_pair_fades: "the pair that is written fades at once: a token's decay acts on what was there before.",
+    },
+    accepted=[rwkv_with_a_number],
+    outputs=("o [B, T, H, V]", "S [B, H, K, V]"),
+)
+
+CHUNKS = CodeQuestion(
+    id="10.4",
     objective="gated-chunk",
     title="Gated chunks, for any gates",
     points=4,
@@ -483,41 +539,8 @@ CHUNKS = CodeQuestion(
     outputs=("o [B, T, H, V]", "S [B, N, H, K, V]"),
 )
 
-HALF_LIFE = CodeQuestion(
-    id="10.3",
-    objective="log-space",
-    title="Half-lives of a GLA layer",
-    points=2,
-    minutes=6,
-    difficulty=1,
-    inputs=logits,
-    reference=half_life_reference,
-    visible=[
-        Case("one channel", H=1, K=1, temperature=16.0),
-        Case("a layer", H=2, K=4, temperature=16.0),
-        Case("no temperature", H=2, K=3, temperature=1.0),
-    ],
-    hidden=[Shapes(4, temperature=[4.0, 8.0, 16.0])],
-    wrong={
-        mean_life: "that is the mean life 1/(1 − γ): the number of tokens the weights add up to, not when they halve.",
-        e_folding: "after that many tokens the weight is 1/e ≈ 0.37, not one half.",
-        common_logarithm: "two different logarithms meet: g is a natural one.",
-        temperature_inside: "the temperature divides the logit: it should divide the logarithm of the gate.",
-        temperature_forgotten: "the temperature is not used.",
-        logit_as_factor: "the logit is taken for the gate: a sigmoid and a logarithm lie between them.",
-        rounded_half_life: "your half-lives are rounded: leave them as they are.",
-    },
-    accepted=[half_life_by_log2],
-    outputs=("half-life [H, K]",),
-)
-
-
-def _format(name: str, g: float, dtype: torch.dtype) -> Case:
-    return Case(name, g=g, format=dtype)
-
-
 LARGEST = CodeQuestion(
-    id="10.4",
+    id="10.5",
     objective="log-space",
     title="The largest safe chunk",
     points=2,
@@ -550,66 +573,8 @@ LARGEST = CodeQuestion(
     outputs=("C",),
 )
 
-RWKV = CodeQuestion(
-    id="10.5",
-    objective="retention",
-    title="RWKV-6 reads first",
-    points=3,
-    minutes=10,
-    difficulty=2,
-    inputs=rwkv_inputs,
-    reference=rwkv_reference,
-    visible=[TINY(), RAGGED(), Case("one token", B=2, T=1, H=2, K=4, V=3)],
-    hidden=[Shapes(6)],
-    wrong={
-        read_after_write: "your outputs are those of GLA: the state is read after the write, and u is not used.",
-        read_after_write_with_bonus: "the present pair arrives twice: read the old state, then add the bonus.",
-        bonus_missing: "a token sees nothing of itself: the bonus is missing.",
-        faded_before_read: "the state has already faded by the present token's decay when it is read.",
-        bonus_in_the_state: "the bonus has got into the state: it belongs to the read of its own token alone.",
-        new_pair_fades: "the pair that is written fades at once: a token's decay acts on what was there before.",
-    },
-    accepted=[rwkv_with_a_number],
-    outputs=("o [B, T, H, V]", "S [B, H, K, V]"),
-)
-
-FORGET = ChoiceQuestion(
-    id="10.6",
-    objective="limits-of-decay",
-    title="Forget one fact",
-    points=1,
-    minutes=4,
-    difficulty=2,
-    question="A GLA layer has stored (door, green) and, with orthogonal keys, nine other pairs. Now the text says "
-    "that the door has been painted red. “The gate is learned from the input, so the layer can close it and forget "
-    "exactly the old colour.” True or false, and why?",
-    options={
-        "A": Option(
-            "True: the gate depends on the token, so it can tell which fact is meant.",
-            why="the gate depends on the token that arrives, but it multiplies the whole state: old pairs are not told "
-            "apart by what they are about.",
-        ),
-        "B": Option(
-            "True: there is a gate for every channel, and each fact lives in a channel of its own.",
-            why="a key is a direction, usually spread over all channels; closing one channel takes a part of every "
-            "pair. It would be true only for keys that are axes.",
-        ),
-        "C": Option(
-            "False: a gate scales rows of the state, and each row holds a part of nearly every pair.",
-            why="diag(e^g) acts on channels, not on keys, so the other nine fade with the old colour. Erasing along "
-            "one key takes a transition that depends on the key.",
-        ),
-        "D": Option(
-            "False: a gate is never above 1, so it can only make older pairs weaker, never remove them.",
-            why="a gate close to 0 does remove what is there, practically at once; the trouble is that it "
-            "removes other pairs as well.",
-        ),
-    },
-    answer="C",
-)
-
 GAP = ChoiceQuestion(
-    id="10.7",
+    id="10.6",
     objective="predict-cost",
     title="Explain the gap",
     points=1,
@@ -643,4 +608,39 @@ GAP = ChoiceQuestion(
     answer="B",
 )
 
-QUESTIONS = [RETENTION, CHUNKS, HALF_LIFE, LARGEST, RWKV, FORGET, GAP]
+FORGET = ChoiceQuestion(
+    id="10.7",
+    objective="limits-of-decay",
+    title="Forget one fact",
+    points=1,
+    minutes=4,
+    difficulty=2,
+    question="A GLA layer has stored (door, green) and, with orthogonal keys, nine other pairs. Now the text says "
+    "that the door has been painted red. “The gate is learned from the input, so the layer can close it and forget "
+    "exactly the old colour.” True or false, and why?",
+    options={
+        "A": Option(
+            "True: the gate depends on the token, so it can tell which fact is meant.",
+            why="the gate depends on the token that arrives, but it multiplies the whole state: old pairs are not told "
+            "apart by what they are about.",
+        ),
+        "B": Option(
+            "True: there is a gate for every channel, and each fact lives in a channel of its own.",
+            why="a key is a direction, usually spread over all channels; closing one channel takes a part of every "
+            "pair. It would be true only for keys that are axes.",
+        ),
+        "C": Option(
+            "False: a gate scales rows of the state, and each row holds a part of nearly every pair.",
+            why="diag(e^g) acts on channels, not on keys, so the other nine fade with the old colour. Erasing along "
+            "one key takes a transition that depends on the key.",
+        ),
+        "D": Option(
+            "False: a gate is never above 1, so it can only make older pairs weaker, never remove them.",
+            why="a gate close to 0 does remove what is there, practically at once; the trouble is that it "
+            "removes other pairs as well.",
+        ),
+    },
+    answer="C",
+)
+
+QUESTIONS = [RETENTION, HALF_LIFE, RWKV, CHUNKS, LARGEST, GAP, FORGET]
