@@ -473,7 +473,7 @@ CAPACITY = ChoiceQuestion(
             "the oldest pairs came back least often.",
         ),
         "B": Option(
-            "False: written once, more pairs came back from adding; it gains where keys are bound again.",
+            "False: written once, adding returned more; the delta rule gains where keys are bound again.",
             why="written once, the sum spreads its noise evenly and the delta rule puts it on the oldest; bound "
             "again, only the delta rule takes the old value out before it writes the new one.",
         ),
