@@ -166,7 +166,109 @@ def every_state_kept(keys: Tensor, values: Tensor, writes: Tensor) -> tuple[Tens
     return _asked(states[-1], keys, values, _last_writes(writes), len(writes))
 
 
-# --- 14.2 sequences of associative recall -------------------------------------------------------------
+# --- 14.3 state for a recall target -------------------------------------------------------------------
+
+
+def recall_target(case: Case, rng: torch.Generator) -> tuple:
+    """n, target, layers, heads, itemsize."""
+    return case.n, case.target, case.layers, case.H, case.itemsize
+
+
+def _lost(sigma: float) -> float:
+    """Φ(−1/σ): how often one rival wins."""
+    return math.erfc(1 / sigma / math.sqrt(2)) / 2
+
+
+def _smallest(good: Callable[[int], bool]) -> int:
+    D = 1
+    while not good(D):
+        D += 1
+    return D
+
+
+def _size(
+    n: int,
+    target: float,
+    sigma: Callable[[int], float] | None = None,
+    rivals: int | None = None,
+) -> int:
+    deviation = sigma or (lambda D: math.sqrt((D + 2 * n) / D**2))
+    others = n - 1 if rivals is None else rivals
+    return _smallest(lambda D: 1 - others * _lost(deviation(D)) >= target)
+
+
+def target_reference(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    """(smallest D whose estimated recall reaches the target, bytes of all D×D states)."""
+    D = _size(n, target)
+    return D, layers * heads * D * D * itemsize
+
+
+def target_by_halving(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    """The same by bisection, with the standard library's normal distribution."""
+    low, high = 0, 1
+
+    def reached(D: int) -> bool:
+        return (n - 1) * NormalDist().cdf(-D / (D + 2 * n) ** 0.5) <= 1 - target
+
+    while not reached(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return high, high**2 * itemsize * layers * heads
+
+
+def length_of_the_noise(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    D = _size(n, target, lambda D: math.sqrt(n / D))
+    return D, layers * heads * D * D * itemsize
+
+
+def one_rival(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    D = _size(n, target, rivals=1)
+    return D, layers * heads * D * D * itemsize
+
+
+def variance_for_deviation(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    D = _size(n, target, lambda D: (D + 2 * n) / D**2)
+    return D, layers * heads * D * D * itemsize
+
+
+def rival_is_not_noise(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    D = _size(n, target, lambda D: math.sqrt(2 * n) / D)
+    return D, layers * heads * D * D * itemsize
+
+
+def powers_of_two(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    D = 2 ** (_size(n, target) - 1).bit_length()
+    return D, layers * heads * D * D * itemsize
+
+
+def one_direction_a_pair(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    return n, layers * heads * n * n * itemsize
+
+
+def one_state_only(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    D = _size(n, target)
+    return D, D * D * itemsize
+
+
+def vector_instead_of_matrix(
+    n: int, target: float, layers: int, heads: int, itemsize: int
+) -> tuple[int, int]:
+    D = _size(n, target)
+    return D, layers * heads * D * itemsize
+
+
+def one_state_a_pair(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
+    D = _size(n, target)
+    return D, n * layers * heads * D * D * itemsize
+
+
+def _target(name: str, n: int, target: float, layers: int, heads: int, itemsize: int) -> Case:
+    return Case(name, H=heads, n=n, target=target, layers=layers, itemsize=itemsize)
+
+
+# --- 14.4 sequences of associative recall -------------------------------------------------------------
 
 
 def recall_tokens(case: Case, rng: torch.Generator) -> tuple[Tensor, ...]:
@@ -294,109 +396,7 @@ def value_by_position(
     return _build(keys, values, asked, places, noise, right=in_order)
 
 
-# --- 14.3 state for a recall target -------------------------------------------------------------------
-
-
-def recall_target(case: Case, rng: torch.Generator) -> tuple:
-    """n, target, layers, heads, itemsize."""
-    return case.n, case.target, case.layers, case.H, case.itemsize
-
-
-def _lost(sigma: float) -> float:
-    """Φ(−1/σ): how often one rival wins."""
-    return math.erfc(1 / sigma / math.sqrt(2)) / 2
-
-
-def _smallest(good: Callable[[int], bool]) -> int:
-    D = 1
-    while not good(D):
-        D += 1
-    return D
-
-
-def _size(
-    n: int,
-    target: float,
-    sigma: Callable[[int], float] | None = None,
-    rivals: int | None = None,
-) -> int:
-    deviation = sigma or (lambda D: math.sqrt((D + 2 * n) / D**2))
-    others = n - 1 if rivals is None else rivals
-    return _smallest(lambda D: 1 - others * _lost(deviation(D)) >= target)
-
-
-def target_reference(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    """(smallest D whose estimated recall reaches the target, bytes of all D×D states)."""
-    D = _size(n, target)
-    return D, layers * heads * D * D * itemsize
-
-
-def target_by_halving(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    """The same by bisection, with the standard library's normal distribution."""
-    low, high = 0, 1
-
-    def reached(D: int) -> bool:
-        return (n - 1) * NormalDist().cdf(-D / (D + 2 * n) ** 0.5) <= 1 - target
-
-    while not reached(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return high, high**2 * itemsize * layers * heads
-
-
-def length_of_the_noise(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    D = _size(n, target, lambda D: math.sqrt(n / D))
-    return D, layers * heads * D * D * itemsize
-
-
-def one_rival(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    D = _size(n, target, rivals=1)
-    return D, layers * heads * D * D * itemsize
-
-
-def variance_for_deviation(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    D = _size(n, target, lambda D: (D + 2 * n) / D**2)
-    return D, layers * heads * D * D * itemsize
-
-
-def rival_is_not_noise(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    D = _size(n, target, lambda D: math.sqrt(2 * n) / D)
-    return D, layers * heads * D * D * itemsize
-
-
-def powers_of_two(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    D = 2 ** (_size(n, target) - 1).bit_length()
-    return D, layers * heads * D * D * itemsize
-
-
-def one_direction_a_pair(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    return n, layers * heads * n * n * itemsize
-
-
-def one_state_only(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    D = _size(n, target)
-    return D, D * D * itemsize
-
-
-def vector_instead_of_matrix(
-    n: int, target: float, layers: int, heads: int, itemsize: int
-) -> tuple[int, int]:
-    D = _size(n, target)
-    return D, layers * heads * D * itemsize
-
-
-def one_state_a_pair(n: int, target: float, layers: int, heads: int, itemsize: int) -> tuple[int, int]:
-    D = _size(n, target)
-    return D, n * layers * heads * D * D * itemsize
-
-
-def _target(name: str, n: int, target: float, layers: int, heads: int, itemsize: int) -> Case:
-    return Case(name, H=heads, n=n, target=target, layers=layers, itemsize=itemsize)
-
-
-# --- 14.5 a hybrid's memory ---------------------------------------------------------------------------
+# --- 14.6 a hybrid's memory ---------------------------------------------------------------------------
 
 
 def hybrid_sizes(case: Case, rng: torch.Generator) -> tuple:
@@ -573,33 +573,40 @@ BY_AGE = CodeQuestion(
     outputs=("ages [live]", "right [live]"),
 )
 
-MQAR = CodeQuestion(
+EXPLAIN = ChoiceQuestion(
     id="14.2",
-    objective="generate-mqar",
-    title="Sequences of associative recall",
-    points=3,
-    minutes=12,
+    objective="size-state",
+    title="Explain the gap",
+    points=1,
+    minutes=5,
     difficulty=2,
-    inputs=recall_tokens,
-    reference=mqar_reference,
-    visible=[
-        Case("one row", B=1, T=12, P=3, Q=2, seed=5),
-        Case("three rows", B=3, T=30, P=6, Q=7, seed=1),
-        Case("one pair", B=2, T=6, P=1, Q=2, seed=4),
-    ],
-    hidden=[Shapes(8, T=(36, 60), P=(2, 9), Q=(3, 8))],
-    wrong={
-        labels_shifted: "the labels stand one place to the right: the label belongs to the position that asks.",
-        oldest_binding: "a key that has two pairs gets its first value: only its last one is up to date.",
-        unseen_key_labelled: "a key without a pair gets a label: nobody can know its value, so nothing is asked there.",
-        loss_on_every_position: "positions that ask for nothing have labels too: the loss would count random tokens.",
-        zero_where_nothing_is_asked: "0 is a token like any other: a loss leaves out the label −100.",
-        answer_in_the_inputs: "the token after a query is its answer: the inputs must not tell it.",
-        key_as_label: "the label is the key that asks: it must be the value that the key is bound to.",
-        value_by_position: "the values are used up in order: which one is right depends on the key that is asked.",
+    question="Sixteen pairs with random keys of length 1 and K = 16 were written by adding. The noise in a read has "
+    "the predicted length √(n/K) ≈ 1, as long as the value itself. Still, about 90 % come back with V = 16, and nearly "
+    "all with V = 256, where the noise is just as long. Why is so much more read back "
+    "than the length of the noise suggests?",
+    options={
+        "A": Option(
+            "Random keys of length 1 are orthogonal in 16 dimensions, so a read picks up no other value.",
+            why="then there would be no noise, but it was measured, and it has the predicted length. Two random keys "
+            "overlap by about 1/√16 = 0.25.",
+        ),
+        "B": Option(
+            "The noise points in a random one of V directions; only its part towards a rival can cause a mistake.",
+            why="of a vector of length 1 in V dimensions, the part along one given direction is about 1/√V. The more "
+            "value channels, the smaller that part, at the same length of the noise.",
+        ),
+        "C": Option(
+            "The answer is chosen among the n written values, and lucky guesses lift the share.",
+            why="a guess among 16 values is right in 6 % of the cases, which lifts no share to 90 %. And it would "
+            "not depend on V.",
+        ),
+        "D": Option(
+            "A 16 × 256 matrix holds more bits than a 16 × 16 one, and recall is limited by the bits.",
+            why="16 × 16 numbers in float32 are 8,192 bits and the answers to 16 questions need 64, yet pairs are "
+            "lost: the bits are there, but reading with one product does not use them.",
+        ),
     },
-    accepted=[mqar_with_loops],
-    outputs=("inputs [B, T]", "labels [B, T]"),
+    answer="B",
 )
 
 TARGET = CodeQuestion(
@@ -633,8 +640,37 @@ TARGET = CodeQuestion(
     outputs=("D", "bytes"),
 )
 
-NOT_SUPPORTED = ChoiceQuestion(
+MQAR = CodeQuestion(
     id="14.4",
+    objective="generate-mqar",
+    title="Sequences of associative recall",
+    points=3,
+    minutes=12,
+    difficulty=2,
+    inputs=recall_tokens,
+    reference=mqar_reference,
+    visible=[
+        Case("one row", B=1, T=12, P=3, Q=2, seed=5),
+        Case("three rows", B=3, T=30, P=6, Q=7, seed=1),
+        Case("one pair", B=2, T=6, P=1, Q=2, seed=4),
+    ],
+    hidden=[Shapes(8, T=(36, 60), P=(2, 9), Q=(3, 8))],
+    wrong={
+        labels_shifted: "the labels stand one place to the right: the label belongs to the position that asks.",
+        oldest_binding: "a key that has two pairs gets its first value: only its last one is up to date.",
+        unseen_key_labelled: "a key without a pair gets a label: nobody can know its value, so nothing is asked there.",
+        loss_on_every_position: "positions that ask for nothing have labels too: the loss would count random tokens.",
+        zero_where_nothing_is_asked: "0 is a token like any other: a loss leaves out the label −100.",
+        answer_in_the_inputs: "the token after a query is its answer: the inputs must not tell it.",
+        key_as_label: "the label is the key that asks: it must be the value that the key is bound to.",
+        value_by_position: "the values are used up in order: which one is right depends on the key that is asked.",
+    },
+    accepted=[mqar_with_loops],
+    outputs=("inputs [B, T]", "labels [B, T]"),
+)
+
+NOT_SUPPORTED = ChoiceQuestion(
+    id="14.5",
     objective="judge-ablation",
     title="What the plot does not support",
     points=2,
@@ -668,7 +704,7 @@ NOT_SUPPORTED = ChoiceQuestion(
 )
 
 HYBRID = CodeQuestion(
-    id="14.5",
+    id="14.6",
     objective="count-hybrid",
     title="A hybrid's memory",
     points=2,
@@ -734,40 +770,4 @@ HYBRID = CodeQuestion(
     outputs=("bytes of the caches", "bytes of the states"),
 )
 
-EXPLAIN = ChoiceQuestion(
-    id="14.6",
-    objective="size-state",
-    title="Explain the gap",
-    points=1,
-    minutes=5,
-    difficulty=2,
-    question="Sixteen pairs with random keys of length 1 and K = 16 were written by adding. The noise in a read has "
-    "the predicted length √(n/K) ≈ 1, as long as the value itself. Still, about 90 % come back with V = 16, and nearly "
-    "all with V = 256, where the noise is just as long. Why is so much more read back "
-    "than the length of the noise suggests?",
-    options={
-        "A": Option(
-            "Random keys of length 1 are orthogonal in 16 dimensions, so a read picks up no other value.",
-            why="then there would be no noise, but it was measured, and it has the predicted length. Two random keys "
-            "overlap by about 1/√16 = 0.25.",
-        ),
-        "B": Option(
-            "The noise points in a random one of V directions; only its part towards a rival can cause a mistake.",
-            why="of a vector of length 1 in V dimensions, the part along one given direction is about 1/√V. The more "
-            "value channels, the smaller that part, at the same length of the noise.",
-        ),
-        "C": Option(
-            "The answer is chosen among the n written values, and lucky guesses lift the share.",
-            why="a guess among 16 values is right in 6 % of the cases, which lifts no share to 90 %. And it would "
-            "not depend on V.",
-        ),
-        "D": Option(
-            "A 16 × 256 matrix holds more bits than a 16 × 16 one, and recall is limited by the bits.",
-            why="16 × 16 numbers in float32 are 8,192 bits and the answers to 16 questions need 64, yet pairs are "
-            "lost: the bits are there, but reading with one product does not use them.",
-        ),
-    },
-    answer="B",
-)
-
-QUESTIONS = [BY_AGE, MQAR, TARGET, NOT_SUPPORTED, HYBRID, EXPLAIN]
+QUESTIONS = [BY_AGE, EXPLAIN, TARGET, MQAR, NOT_SUPPORTED, HYBRID]
