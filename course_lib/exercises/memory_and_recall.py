@@ -591,7 +591,7 @@ EXPLAIN = ChoiceQuestion(
             "overlap by about 1/√16 = 0.25.",
         ),
         "B": Option(
-            "The noise points in a random one of V directions; only its part towards a rival can cause a mistake.",
+            "The noise points in a random direction of V dimensions; only its part towards a rival causes a mistake.",
             why="of a vector of length 1 in V dimensions, the part along one given direction is about 1/√V. The more "
             "value channels, the smaller that part, at the same length of the noise.",
         ),
@@ -691,7 +691,7 @@ NOT_SUPPORTED = ChoiceQuestion(
             "the slide supports the comparison, for this task and budget.",
         ),
         "C": Option(
-            "It is the correction of the delta rule that lifts recall from under 72 % to 98 %.",
+            "It is the correction of the delta rule that lifts recall from at most 72 % to 98 %.",
             why="two things differ between these models: the rule, and the features with their norm. The slide never "
             "changes one alone, so it cannot say which one did it.",
         ),
