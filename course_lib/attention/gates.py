@@ -11,7 +11,7 @@ head.
 
 The fast way to the products is to factorise, x_i e^{G_i} · y_j e^{−G_j} with G the running sum, which is one
 matrix product; but e^{−G_j} overflows float32 once the gates of a chunk sum to less than −88. `Factorised`
-starts G in the middle of the chunk, so both factors stay within e^{±40} while the sum stays above −80, and float32
+counts G from half of its total, so both factors stay within e^{±40} while the sum stays above −80, and float32
 has room for signals between about 10^−20 and 10^19.
 `Halved` is safe for any g, −∞ included: it cuts the chunk in halves, and between a row of the right half and a
 column of the left one both exponents, measured from the cut, are sums of gates and so never above 0; the halves
