@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from course_lib import course, timing
-from course_lib.timing import clocks
+from course_lib.timing import clocks, sampling
 
 MS = 1e-3
 
@@ -371,3 +371,9 @@ def test_rounds_are_at_most_as_many_as_asked():
     assert timing.compare(quick, budget_s=5, max_rounds=7).timings["f"].n == 7
     assert timing.compare(quick, budget_s=5, rounds=3).timings["f"].n == 3
     assert timing.compare(quick, budget_s=1e-6, min_rounds=4, max_rounds=9).timings["f"].n >= 4
+
+
+def test_an_interrupted_warm_up_call_does_not_pass_for_the_cost():
+    clock = FakeTime()
+    cost = sampling.warm_up(clock.takes(20 * MS, 10 * MS, 100 * MS, 10 * MS), clocks.choose(clock), budget_s=10)
+    assert cost == pytest.approx(10 * MS)
