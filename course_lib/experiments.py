@@ -8,16 +8,15 @@ stamp of the machine. A run that was cut off goes on with the same command.
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import course_lib
 from course_lib.attention.checks import choose
 from course_lib.models import interleave
 from course_lib.timing.stamp import Environment, environment
+from course_lib.timing.store import folders, write_whole
 from course_lib.training import Point, Run, evaluate, train
 
 SMALL = {"d": 64, "heads": 1, "head_size": 16, "conv": 3, "mlp_ratio": 2}
@@ -182,10 +181,7 @@ def recorded_on(name: str) -> Environment:
 
 
 def _folders() -> Iterator[Path]:
-    """A checkout has data/training beside the package; a wheel carries a copy inside it."""
-    package = Path(course_lib.__file__).parent
-    yield package.parent / "data" / "training"
-    yield package / "trained"
+    return folders("training", "trained")
 
 
 def _write(runs: list[tuple[str, Run]], path: Path, command: str) -> None:
@@ -201,11 +197,5 @@ def _write(runs: list[tuple[str, Run]], path: Path, command: str) -> None:
             [label, run.seed, p.step, round(p.loss, 5), round(p.accuracy, 5), what] for p, what in points
         )
     stamp = {"command": command, "runs": made, "environment": environment().to_dict()}
-    _replace(path.with_suffix(".json"), json.dumps(stamp, indent=1, ensure_ascii=False) + "\n")
-    _replace(path, table.getvalue())
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(unfinished, path)
+    write_whole(path.with_suffix(".json"), json.dumps(stamp, indent=1, ensure_ascii=False) + "\n")
+    write_whole(path, table.getvalue())

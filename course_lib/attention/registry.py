@@ -167,12 +167,13 @@ COLUMNS = ("name", "family", "transition", "carries", "forms", "transforms", "pa
 
 @dataclass(frozen=True)
 class Table:
-    """The registry as a table: text in a terminal, HTML in a notebook; the fast form is marked with *."""
+    """A registry as a table: text in a terminal, HTML in a notebook."""
 
+    columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     def __repr__(self) -> str:
-        lines = [COLUMNS, *self.rows]
+        lines = [self.columns, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         padded = ("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
         return "\n".join(line.rstrip() for line in padded)
@@ -182,12 +183,12 @@ class Table:
             return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
         body = "".join(line(row, "td") for row in self.rows)
-        return f"<table><thead>{line(COLUMNS, 'th')}</thead><tbody>{body}</tbody></table>"
+        return f"<table><thead>{line(self.columns, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def table() -> Table:
-    """All rows, in the order in which they were registered."""
-    return Table(tuple(map(_cells, REGISTRY.values())))
+    """All rows, in the order in which they were registered; the fast form is marked with *."""
+    return Table(COLUMNS, tuple(map(_cells, REGISTRY.values())))
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ rows. Chapter 04 derives the formula, chapter 05 attacks its factors.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 
 from course_lib import cost
 from course_lib.attention import checks
+from course_lib.attention.registry import Table
 from course_lib.cache.base import Cache
 
 FACTORS = {
@@ -51,36 +51,22 @@ class CacheRow:
         checks.choose("attacks", self.attacks, FACTORS)
 
 
-class CacheTable(dict[str, CacheRow]):
-    """Name → row; prints as a table."""
+class CacheRegistry(dict[str, CacheRow]):
+    """Name → row; shown as a table."""
 
-    COLUMNS = ("cache", "attacks", "idea", "chapter")
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """The cells, one tuple a cache."""
-        return [(row.name, row.attacks, row.idea, row.chapter) for row in self.values()]
+    def table(self) -> Table:
+        """A line a cache: what it attacks, its idea and the chapter that derives it."""
+        rows = [(row.name, row.attacks, row.idea, row.chapter) for row in self.values()]
+        return Table(("cache", "attacks", "idea", "chapter"), tuple(rows))
 
     def __str__(self) -> str:
-        lines = [self.COLUMNS, *self.rows()]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
+        return repr(self.table())
 
     def _repr_html_(self) -> str:
-        def line(cells: tuple[str, ...], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        return (
-            "<table>"
-            + line(self.COLUMNS, "th")
-            + "".join(line(row, "td") for row in self.rows())
-            + "</table>"
-        )
+        return self.table()._repr_html_()
 
 
-CACHES = CacheTable()
+CACHES = CacheRegistry()
 
 
 def register(row: CacheRow) -> None:

@@ -25,8 +25,8 @@ def save_sweep(sweep: Sweep, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = sweep.to_dict()
     samples = stored.pop("samples")
-    _write(path.with_suffix(".json"), json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
-    _write(path, _to_csv(samples))
+    write_whole(path.with_suffix(".json"), json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
+    write_whole(path, _to_csv(samples))
     return path
 
 
@@ -55,11 +55,15 @@ def recorded_names() -> list[str]:
     return sorted({path.stem for folder in _folders() for path in folder.glob("*.csv")})
 
 
-def _folders() -> Iterator[Path]:
-    """A checkout has data/measurements beside the package; a wheel carries a copy inside it."""
+def folders(name: str, packed: str) -> Iterator[Path]:
+    """Where recordings are: a checkout has data/`name` beside the package, a wheel a copy inside it, `packed`."""
     package = Path(course_lib.__file__).parent
-    yield package.parent / "data" / "measurements"
-    yield package / "recorded"
+    yield package.parent / "data" / name
+    yield package / packed
+
+
+def _folders() -> Iterator[Path]:
+    return folders("measurements", "recorded")
 
 
 def _checked(path: str | Path) -> Path:
@@ -85,7 +89,8 @@ def _from_csv(text: str) -> Samples:
     return {name: {T: tuple(taken) for T, taken in curve.items()} for name, curve in samples.items()}
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Replace the file by `text` at once: a killed run leaves the old file or the new one."""
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_text(text, encoding="utf-8", newline="\n")
     os.replace(unfinished, path)

@@ -375,5 +375,7 @@ def test_rounds_are_at_most_as_many_as_asked():
 
 def test_an_interrupted_warm_up_call_does_not_pass_for_the_cost():
     clock = FakeTime()
-    cost = sampling.warm_up(clock.takes(20 * MS, 10 * MS, 100 * MS, 10 * MS), clocks.choose(clock), budget_s=10)
+    cost = sampling.warm_up(
+        clock.takes(20 * MS, 10 * MS, 100 * MS, 10 * MS), clocks.choose(clock), budget_s=10
+    )
     assert cost == pytest.approx(10 * MS)
