@@ -21,12 +21,11 @@ from course_lib.plots.curves import (
 )
 from course_lib.plots.decays import Kept, kept, kept_plot
 from course_lib.plots.decoding import cache_plot, decode_plot
-from course_lib.plots.delta import collide, collision_plot, duel_plot, switch_plot
+from course_lib.plots.delta import collide, collision_plot, switch_plot
 from course_lib.plots.map import concept_map
 from course_lib.plots.matrices import (
     matrix_plot,
     memory_heatmap,
-    recall_by_position,
     recall_plot,
     weights_plot,
 )
@@ -44,7 +43,6 @@ __all__ = [
     "cost_plot",
     "decode_plot",
     "discretisation_plot",
-    "duel_plot",
     "extrapolation_plot",
     "frontier_plot",
     "impulse_plot",
@@ -59,7 +57,6 @@ __all__ = [
     "png",
     "predicted_sweep",
     "recall_age_grid",
-    "recall_by_position",
     "recall_plot",
     "residual_plot",
     "roofline_plot",

@@ -1,4 +1,4 @@
-"""A memory that corrects: recall by age of two rules, two keys that collide, a state that switches. Chapter 11."""
+"""A memory that corrects: two keys that collide, and a state that switches. Chapter 11."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,33 +9,6 @@ from matplotlib.figure import Figure
 from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, looks_of, set_title
 
 FIRST, SECOND = 1.0, 2.0  # what the two keys of `collision_plot` are bound to
-
-
-@matplotlib.style.context(STYLE_FILE)
-def duel_plot(
-    panels: Mapping[str, Mapping[str, Sequence[float]]], *, chance: Mapping[str, float], title: str
-) -> Figure:
-    """Recall (0 … 1) of each pair, oldest on the left: one panel a setting, one curve a rule.
-
-    `panels[setting][rule]` is a sequence with one share for each pair, `chance[setting]` what guessing reaches. All
-    panels need the same rules; ValueError otherwise.
-    """
-    rules = list(next(iter(panels.values())))
-    fig = Figure(figsize=(4.4 * len(panels), 4.3), layout="constrained")
-    set_title(fig, title)
-    axs = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (setting, scores) in zip(axs, panels.items(), strict=True):
-        if list(scores) != rules:
-            raise ValueError(f"{setting} has the rules {list(scores)}; expected {rules}, as in every panel")
-        for rule, look in looks_of(rules).items():
-            values = [float(score) for score in scores[rule]]
-            ax.plot(range(1, len(values) + 1), values, label=rule, **look)
-        ax.axhline(chance[setting], color=GREY, linewidth=1, linestyle=":", label="chance")
-        ax.set_title(setting, fontweight="normal", loc="center")
-        ax.set(xlabel="pair, oldest to newest", ylim=(-0.03, 1.05))
-    axs[0].set_ylabel("read back")
-    legend_below(fig, axs[0])
-    return fig
 
 
 def collide(overlap: float, beta: float, rule: str) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-from course_lib.plots.base import GREY, STYLE_FILE, TITLE_CHARS, axes, legend_below, looks_of, set_title
+from course_lib.plots.base import STYLE_FILE, TITLE_CHARS, axes, legend_below, looks_of, set_title
 
 
 @matplotlib.style.context(STYLE_FILE)
@@ -74,29 +74,6 @@ def weights_plot(weights: Mapping[str, object], tokens: Sequence[str], *, title:
             xlabel="key: the word that is read", ylabel="query: the word that reads" if ax is axs[0] else ""
         )
     fig.colorbar(image, ax=axs, label="weight", shrink=0.8)
-    return fig
-
-
-@matplotlib.style.context(STYLE_FILE)
-def recall_by_position(
-    scores: Mapping[str, Sequence[float]],
-    tokens: Sequence[str],
-    *,
-    title: str = "",
-    chance: float | None = None,
-) -> Figure:
-    """How well each token can be read back (0 … 1), oldest on the left; `chance` is what guessing reaches."""
-    fig, ax = axes(title)
-    places = range(len(tokens))
-    for name, look in looks_of(list(scores)).items():
-        if len(scores[name]) != len(tokens):
-            raise ValueError(f"{name} has {len(scores[name])} scores; expected {len(tokens)}, one per token")
-        ax.plot(places, [float(score) for score in scores[name]], label=name, **look)
-    if chance is not None:
-        ax.axhline(chance, color=GREY, linewidth=1, linestyle=":", label="chance")
-    ax.set_xticks(places, tokens, rotation=90 if len(tokens) > 8 else 0)
-    ax.set(xlabel="token, in the order of writing", ylabel="recall", ylim=(-0.03, 1.05))
-    legend_below(fig, ax)
     return fig
 
 

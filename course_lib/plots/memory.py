@@ -17,11 +17,11 @@ UNITS = (("MB", 1e6), ("kB", 1e3), ("bytes", 1))
 
 
 @matplotlib.style.context(STYLE_FILE)
-def recall_age_grid(panels: Mapping[str, Shares], *, title: str) -> Figure:
+def recall_age_grid(panels: Mapping[str, Shares], *, title: str, chance: float | None = None) -> Figure:
     """Small multiples: a panel for each kind of memory, in it a curve `[n]` of recall for each rule.
 
-    The oldest pair is on the left. Panels may differ in n, and all share the scale of recall (0 … 1). Raises
-    ValueError without a panel, and for curves of different lengths in one panel.
+    The oldest pair is on the left. Panels may differ in n, and all share the scale of recall (0 … 1). chance: what
+    guessing reaches. Raises ValueError without a panel, and for curves of different lengths in one panel.
     """
     if not panels:
         raise ValueError("panels must hold at least one memory, got none")
@@ -32,6 +32,8 @@ def recall_age_grid(panels: Mapping[str, Shares], *, title: str) -> Figure:
     names = [name for shares in panels.values() for name in shares]
     for ax, (panel, shares) in zip(axs, panels.items(), strict=False):
         _draw_ages(ax, panel, shares, looks_of(names))
+        if chance is not None:
+            ax.axhline(chance, color=GREY, linewidth=1, linestyle=":", label="chance")
     for ax in axs[len(panels) :]:
         ax.set_axis_off()
     for ax in axs[:: min(2, len(panels))]:

@@ -69,8 +69,8 @@ def drawings() -> dict[str, Callable[[], Figure]]:
             torch.randn(16, 16), title="Twelve facts lie on top of each other in one 16×16 matrix"
         ),
         "attention": lambda: plots.weights_plot({"softmax": weights, "linear": weights}, TOKENS, title=TITLE),
-        "recall": lambda: plots.recall_by_position(
-            {"softmax": [1] * 11, "linear": [0.5] * 11}, TOKENS, title=TITLE, chance=0.1
+        "recall": lambda: plots.recall_age_grid(
+            {"once": {"softmax": [1] * 11, "linear": [0.5] * 11}}, title=TITLE, chance=0.1
         ),
         "crowd": lambda: plots.recall_plot([4, 16, 64], {"a": [1, 1, 1], "b": [1, 0.5, 0.1]}, title=TITLE),
         "roof": lambda: plots.roofline_plot(RATES, {"sum": (0.1, 3e9), "product": (170, 9e10)}, title=TITLE),
@@ -396,7 +396,6 @@ def test_a_state_is_coloured_symmetrically():
     [
         (lambda: plots.memory_heatmap(torch.zeros(2, 2, 2), title="t"), r"state has shape \(2, 2, 2\)"),
         (lambda: plots.weights_plot({"w": torch.zeros(2, 3)}, ["a", "b"]), r"w is \(2, 3\)"),
-        (lambda: plots.recall_by_position({"w": [1, 2, 3]}, ["a", "b"]), "w has 3 scores"),
         (lambda: plots.recall_plot([4, 8], {"w": [1, 2, 3]}), "w has 3 shares"),
         (lambda: plots.concept_map(load(), track="scenic"), "'scenic'"),
     ],

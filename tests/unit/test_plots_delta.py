@@ -8,23 +8,6 @@ from course_lib import plots
 from course_lib.attention import delta_rule
 
 
-def test_the_duel_draws_every_rule_in_every_panel() -> None:
-    panels = {
-        "once": {"add": [0.5, 0.6], "delta": [0.1, 1.0]},
-        "twice": {"add": [0.2, 0.3], "delta": [0.4, 0.9]},
-    }
-    fig = plots.duel_plot(panels, chance={"once": 0.5, "twice": 0.25}, title="A finding")
-    assert fig.get_suptitle() == "A finding"
-    for ax, (setting, scores) in zip(fig.axes, panels.items(), strict=True):
-        assert ax.get_title() == setting
-        *curves, chance = ax.lines
-        assert {line.get_label(): list(line.get_ydata()) for line in curves} == scores
-        assert list(curves[0].get_xdata()) == [1, 2]
-        assert chance.get_ydata()[0] == {"once": 0.5, "twice": 0.25}[setting]
-    with pytest.raises(ValueError, match="expected \\['add'\\]"):
-        plots.duel_plot({"a": {"add": [1]}, "b": {"delta": [1]}}, chance={"a": 0, "b": 0}, title="")
-
-
 @pytest.mark.parametrize(("overlap", "beta"), [(0.8, 1.0), (-0.3, 0.5), (1.0, 2.0)])
 def test_colliding_keys_return_what_the_library_returns(overlap: float, beta: float) -> None:
     keys = torch.tensor([[1.0, 0.0], [overlap, (1 - overlap**2) ** 0.5]], dtype=torch.float64)

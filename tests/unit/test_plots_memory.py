@@ -36,6 +36,12 @@ def test_the_grid_has_a_panel_for_each_memory_and_a_curve_for_each_rule():
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["add", "delta"]
 
 
+def test_the_grid_marks_chance_in_every_panel():
+    panels = {"once": {"add": [0.9, 0.8]}, "twice": {"add": [0.4, 0.3]}}
+    for ax in drawn(plots.recall_age_grid(panels, title="Above chance", chance=0.25)).axes:
+        assert lines(ax)["chance"] == [0.25, 0.25]
+
+
 def test_the_grid_says_what_does_not_fit():
     with pytest.raises(ValueError, match="at least one"):
         plots.recall_age_grid({}, title="nothing")
