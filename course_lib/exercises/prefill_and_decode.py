@@ -45,10 +45,11 @@ def prompt_and_weights(case: Case, rng: torch.Generator) -> tuple[Tensor, Tensor
     return x.to(case.dtype), *(W.to(case.dtype) for W in weights), case.T - case.P
 
 
-def _attend(q: Tensor, keys: Tensor, values: Tensor, *, scale: float, causal: bool = True) -> Tensor:
+def _attend(q: Tensor, keys: Tensor, values: Tensor, *, scale: float, mask: str = "causal") -> Tensor:
     scores = q @ keys.mT * scale
-    if causal:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(keys.shape[1] - q.shape[1] + 1)
+    if mask != "none":
+        earlier = 0 if mask == "corner" else keys.shape[1] - q.shape[1]
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(earlier + 1)
         scores = scores.masked_fill(future, -torch.inf)
     return scores.softmax(-1) @ values
 
@@ -62,13 +63,17 @@ def _generate(
     *,
     position: Callable[[int, int], int] = lambda seen, prompt: seen,
     scale_power: float = 0.5,
-    causal: bool = True,
+    mask: str = "causal",
     turn_q: bool = True,
+    turn_k: bool = True,
     turn_v: bool = False,
     keep: str = "all",
     feed: Callable[[Tensor, Tensor], Tensor] = lambda inputs, o: o[:, -1:],
 ) -> tuple[Tensor, Tensor]:
-    """The reference, and the slips that change one of its parts. `keep`: "all", "turn again", "plain", "drop"."""
+    """The reference, and the slips that change one of its parts.
+
+    `keep`: "all", "turn again", "plain", "drop". `mask`: "causal", "corner" (aligned at the top left), "none".
+    """
     keys = values = x[:, :0]
     outputs, new = [], x
     for _ in range(n + 1):
@@ -84,10 +89,10 @@ def _generate(
         if keep == "turn again":
             keys = turn(torch.cat([keys, k], 1), 0)
         else:
-            keys = torch.cat([keys, k if keep == "plain" else turn(k, first)], 1)
+            keys = torch.cat([keys, turn(k, first) if turn_k and keep != "plain" else k], 1)
         values = torch.cat([values, v], 1)
         read = turn(keys, 0) if keep == "plain" else keys
-        o = _attend(q, read, values, scale=x.shape[-1] ** -scale_power, causal=causal)
+        o = _attend(q, read, values, scale=x.shape[-1] ** -scale_power, mask=mask)
         outputs.append(o)
         new = feed(new, o)
     return torch.cat(outputs, 1), keys
@@ -125,6 +130,10 @@ def positions_restart(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) 
     return _generate(x, W_q, W_k, W_v, n, position=lambda seen, prompt: max(seen - prompt, 0))
 
 
+def always_at_0(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    return _generate(x, W_q, W_k, W_v, n, position=lambda seen, prompt: 0)
+
+
 def scaled_twice(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return _generate(x, W_q, W_k, W_v, n, scale_power=1.0)
 
@@ -134,11 +143,19 @@ def not_scaled(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) -> tupl
 
 
 def prompt_sees_the_future(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    return _generate(x, W_q, W_k, W_v, n, causal=False)
+    return _generate(x, W_q, W_k, W_v, n, mask="none")
+
+
+def mask_from_the_corner(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    return _generate(x, W_q, W_k, W_v, n, mask="corner")
 
 
 def queries_not_turned(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return _generate(x, W_q, W_k, W_v, n, turn_q=False)
+
+
+def nothing_turned(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    return _generate(x, W_q, W_k, W_v, n, turn_q=False, turn_k=False)
 
 
 def values_turned(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -244,6 +261,13 @@ def weights_ignored(
     return budget_reference(L, H, H_kv, D, itemsize, 0, T, memory)
 
 
+def weights_for_each(
+    L: int, H: int, H_kv: int, D: int, itemsize: int, weights: int, T: int, memory: int
+) -> tuple:
+    per_token, _ = budget_reference(L, H, H_kv, D, itemsize, weights, T, memory)
+    return per_token, memory // (weights + per_token * T)
+
+
 def part_of_a_sequence(
     L: int, H: int, H_kv: int, D: int, itemsize: int, weights: int, T: int, memory: int
 ) -> tuple:
@@ -259,6 +283,20 @@ def rounded_up(L: int, H: int, H_kv: int, D: int, itemsize: int, weights: int, T
 def below_zero(L: int, H: int, H_kv: int, D: int, itemsize: int, weights: int, T: int, memory: int) -> tuple:
     per_token, _ = budget_reference(L, H, H_kv, D, itemsize, weights, T, memory)
     return per_token, (memory - weights) // (per_token * T)
+
+
+def below_zero_cut(
+    L: int, H: int, H_kv: int, D: int, itemsize: int, weights: int, T: int, memory: int
+) -> tuple:
+    per_token, _ = budget_reference(L, H, H_kv, D, itemsize, weights, T, memory)
+    return per_token, int((memory - weights) / (per_token * T))
+
+
+def bytes_of_a_sequence(
+    L: int, H: int, H_kv: int, D: int, itemsize: int, weights: int, T: int, memory: int
+) -> tuple:
+    per_token, batch = budget_reference(L, H, H_kv, D, itemsize, weights, T, memory)
+    return per_token * T, batch
 
 
 def tokens_not_sequences(
@@ -304,8 +342,8 @@ GROWTH = ChoiceQuestion(
         ),
         "C": Option(
             "False: the new query at step t meets t keys, so twice the tokens cost about four times the scores.",
-            why="the steps add up to about T²/2 scores. The cache takes away one factor of T, from T³, and one of the "
-            "two that are left.",
+            why="the steps add up to about T²/2 scores. The cache takes one factor of T from the T³, and "
+            "two are left.",
         ),
         "D": Option(
             "False: the cache changes no growth; it saves a constant part of the T³ scores.",
@@ -356,10 +394,14 @@ GENERATE = CodeQuestion(
         one_position_behind: "the first generated token is turned as if it stood where the prompt's last one does.",
         one_position_ahead: "the first generated token is turned one position too far: a place in the text is skipped.",
         positions_restart: "after the prompt your positions start again from 0.",
+        always_at_0: "every generated token is turned by position 0.",
         scaled_twice: "the scores are too small: 1/√K is applied twice.",
         not_scaled: "the scores are too large: the factor 1/√K is missing.",
         prompt_sees_the_future: "inside the prompt, tokens see later ones: reading at once still needs a mask.",
+        mask_from_the_corner: "a generated token sees the first key only: your mask takes the new query for the first "
+        "of the text.",
         queries_not_turned: "keys are turned and queries are not: a score then knows a place, not a distance.",
+        nothing_turned: "neither queries nor keys are turned: that cache is a bag.",
         values_turned: "the values are turned too: positions belong into the scores.",
         whole_cache_turned_again: "cached keys are turned again at every step: a key that is turned twice stands at "
         "the wrong place.",
@@ -384,7 +426,7 @@ BUDGET = CodeQuestion(
     inputs=model_sizes,
     reference=budget_reference,
     visible=[
-        _model("small, every head cached", 4, 6, 6, 32, 4, 5e6, 1000, 60e6),
+        _model("small, every head cached", 4, 6, 6, 32, 4, 20e6, 1000, 60e6),
         _model("grouped queries, 16 bits", 32, 32, 8, 128, 2, 16e9, 8192, 80e9),
         _model("weights too large", 48, 64, 8, 128, 2, 65e9, 4096, 48e9),
     ],
@@ -402,9 +444,12 @@ BUDGET = CodeQuestion(
         in_bits: "that is in bits: itemsize is a number of bytes already.",
         numbers_not_bytes: "you count numbers: `itemsize` is not used.",
         weights_ignored: "the weights take memory too: the caches get only what is left.",
+        weights_for_each: "you load the weights once for every sequence: a batch shares them.",
         part_of_a_sequence: "your batch is not a whole number: a part of a sequence cannot be served.",
         rounded_up: "your batch does not fit: the last sequence is one too many.",
         below_zero: "a batch below 0: what if the weights alone do not fit?",
+        below_zero_cut: "your batch falls below 0 where the weights alone are larger than the device.",
+        bytes_of_a_sequence: "your first number is what a whole sequence takes.",
         tokens_not_sequences: "that many *tokens* fit: a sequence holds `context` of them.",
     },
     accepted=[budget_by_counting],
@@ -425,7 +470,7 @@ INTENSITY = NumberQuestion(
     difficulty=3,
     question="A model with 8 billion weights, 32 layers, 32 query heads and 8 key–value heads of size 128 decodes in "
     "16 bits; every sequence has 8,192 tokens of context. Each step reads all weights once for the batch, and every "
-    "sequence's own cache; a weight costs 2 FLOPs for each sequence, a cached token what section 5 counts. Which "
+    "sequence's own cache; a weight costs 2 FLOPs for each sequence, a cached number what section 5 counts. Which "
     "arithmetic intensity does a decoding step approach as the batch grows without end?",
     answer=lambda: (2 * PARAMETERS + ATTENTION) / CACHED,
     unit="FLOP per byte",
@@ -440,6 +485,9 @@ INTENSITY = NumberQuestion(
             ATTENTION / CACHED
         ): "that is attention alone: every sequence also passes through all weights.",
         lambda: (PARAMETERS + ATTENTION / 2) / CACHED: "a multiply-add is two FLOPs.",
+        lambda: (
+            (2 * PARAMETERS + ATTENTION / 2) / CACHED
+        ): "half of attention's FLOPs are missing: both numbers of a key–value pair meet every query head.",
         lambda: (
             (2 * PARAMETERS + ATTENTION / 4) / CACHED
         ): "you count FLOPs for the key–value heads: every query head computes scores of its own.",
@@ -462,27 +510,27 @@ GAP = ChoiceQuestion(
     "T = 1,024: 140 µs, 130 µs. T = 65,536: 9.0 ms, 15 ms. Which explanation fits all three rows?",
     options={
         "A": Option(
-            "Attention is quadratic: the prediction is linear in T, and the time runs away from it.",
+            "Attention takes quadratic time, and a prediction that is linear in T falls behind it more and more.",
             why="one query has T scores, so a step is linear in T. From the second row to the third T grows 64 times "
             "and the time 115 times; quadratic would be 4,096 times.",
         ),
         "B": Option(
-            "The prediction counts the keys only; with the values every row would fit.",
-            why="doubling the predictions gives 18, 280 µs and 18 ms. The second row would then be wrong by a factor "
-            "of two, and the first still is.",
+            "A fixed time to start operations is missing from the prediction, the same for every row.",
+            why="the first row asks for about 31 µs more. The second is faster than predicted already, and 6 ms are "
+            "missing in the third: no one time added to all rows does that.",
         ),
         "C": Option(
-            "The measured bandwidth is wrong by one factor, which a better calibration would remove.",
+            "The measured bandwidth is wrong by one factor, which a more careful calibration would remove.",
             why="one factor moves all predictions alike, and the rows are off by 4.4, 0.9 and 1.7.",
         ),
         "D": Option(
-            "First row: starting operations takes a fixed time. Second: the cache's bytes still lie in a fast "
-            "processor cache. Third: they come from memory, and the step does more than move them.",
-            why="each cause has its place: a fixed cost is lost among many bytes, what was read a moment ago is near, "
-            "and products and exponentials between the reads keep a step below the rate of a plain copy.",
+            "A fixed start rules the first row, near memory helps the second, work beside the reads slows the third.",
+            why="each cause has its place: a fixed cost is lost among many bytes, what was read a moment ago still "
+            "lies in a fast processor cache, and products and exponentials between the reads keep a step below the "
+            "rate of a plain copy.",
         ),
         "E": Option(
-            "The cache is copied at every step to make room for the new token, which the prediction leaves out.",
+            "The cache is copied at every step to make room for the new token, and the prediction leaves that out.",
             why="a copy reads and writes everything once more, so every row would take about three times its "
             "prediction. The second takes less than its prediction.",
         ),
