@@ -89,6 +89,27 @@ def other_order(overlap: float, beta: float, first: float, second: float) -> tup
     return at_first, at_second
 
 
+def beta_not_used(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    return collision_reference(overlap, 1.0, first, second)
+
+
+def error_without_overlap(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    wrote = beta * first
+    u = beta * (second - wrote)
+    return wrote + overlap * u, overlap * wrote + u
+
+
+def second_read_in_full(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    wrote = beta * first
+    u = beta * (second - overlap * wrote)
+    return wrote + u, overlap * wrote + u
+
+
+def answers_swapped(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
+    at_first, at_second = collision_reference(overlap, beta, first, second)
+    return at_second, at_first
+
+
 def same_key(overlap: float, beta: float, first: float, second: float) -> tuple[float, float]:
     answer = (1 - beta) * beta * first + beta * second
     return answer, answer
@@ -189,6 +210,27 @@ def read_before_write(
     return read(g.exp()[..., None] * S, q), kda_reference(q, k, v, g, beta, S)[1]
 
 
+def only_adds(*tokens: Tensor) -> tuple[Tensor, Tensor]:
+    return _kda(*tokens, step=lambda S, a, k, v, b: a * S + outer(k, b * v))
+
+
+def never_decays(*tokens: Tensor) -> tuple[Tensor, Tensor]:
+    return _kda(*tokens, step=lambda S, a, k, v, b: S + outer(k, b * (v - read(S, k))))
+
+
+def asks_with_the_query(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, S: Tensor
+) -> tuple[Tensor, Tensor]:
+    S = g.exp()[..., None] * S
+    S = S + outer(k, beta[..., None] * (v - read(S, q)))
+    return read(S, q), S
+
+
+def scaled(*tokens: Tensor) -> tuple[Tensor, Tensor]:
+    o, S = kda_reference(*tokens)
+    return o / tokens[0].shape[-1] ** 0.5, S
+
+
 # --- 11.4 chunkwise form with a triangular solve ------------------------------------------------------
 
 
@@ -285,6 +327,12 @@ def no_beta_in_the_system(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, C: int)
     )
 
 
+def no_beta_on_the_right(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, C: int) -> tuple[Tensor, ...]:
+    return _chunkwise(
+        q, k, v, beta, C, inverse=lambda gram, b: _inverse_of_the_system(gram, b) / b[..., None, :]
+    )
+
+
 def not_solved(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, C: int) -> tuple[Tensor, ...]:
     def first_order(gram: Tensor, beta: Tensor) -> Tensor:
         return torch.eye(gram.shape[-1], dtype=gram.dtype) - (beta[..., None] * gram).tril(-1)
@@ -369,6 +417,19 @@ def limit_at_zero(k: Tensor, beta: float, g: float) -> tuple[float, float]:
     return eigen_reference(k, beta, g)[0], 1 / (k @ k).item()
 
 
+def limit_with_the_gate_inverted(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    return eigen_reference(k, beta, g)[0], (1 + exp(g)) / (k @ k).item()
+
+
+def limit_for_unit_keys(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    return eigen_reference(k, beta, g)[0], 1 + exp(-g)
+
+
+def size_not_value(k: Tensor, beta: float, g: float) -> tuple[float, float]:
+    eigenvalue, largest = eigen_reference(k, beta, g)
+    return abs(eigenvalue), largest
+
+
 def gate_on_the_identity_only(k: Tensor, beta: float, g: float) -> tuple[float, float]:
     squared = (k @ k).item()
     return exp(g) - beta * squared, (1 + exp(g)) / squared
@@ -392,10 +453,10 @@ def lamp_tokens(case: Case, rng: torch.Generator) -> tuple[list[int]]:
 
 
 def _lamp(
-    events: list[int], rule: Callable[[int], tuple[float, float]], late: bool = False
+    events: list[int], rule: Callable[[int], tuple[float, float]], late: bool = False, start: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The delta rule with K = V = 1 and k = 1, from the state +1; `rule(event)` gives β and v."""
-    S, betas, values, states = 1.0, [], [], []
+    """The delta rule with K = V = 1 and k = 1, from the state `start`; `rule(event)` gives β and v."""
+    S, betas, values, states = start, [], [], []
     for event in events:
         beta, v = rule(event)
         before, S = S, S + beta * (v - S)
@@ -450,6 +511,14 @@ def master_turns_on(events: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     return _lamp(events, {NOTHING: (0.0, 0.0), TOGGLE: (2.0, 0.0), MASTER: (1.0, 1.0)}.get)
 
 
+def starts_off(events: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    return _lamp(events, {NOTHING: (0.0, 0.0), TOGGLE: (2.0, 0.0), MASTER: (1.0, -1.0)}.get, start=-1.0)
+
+
+def starts_empty(events: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    return _lamp(events, {NOTHING: (0.0, 0.0), TOGGLE: (2.0, 0.0), MASTER: (1.0, -1.0)}.get, start=0.0)
+
+
 def one_event_late(events: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     return _lamp(events, {NOTHING: (0.0, 0.0), TOGGLE: (2.0, 0.0), MASTER: (1.0, -1.0)}.get, late=True)
 
@@ -480,7 +549,7 @@ CAPACITY = ChoiceQuestion(
         "C": Option(
             "False: both states are sums of 16 outer products, so both memories return the same pairs.",
             why="both are sums of outer products, but what the delta rule writes is a difference, not the "
-            "value: recall by age separates the two at every age.",
+            "value: over age, one memory's recall is flat and the other's climbs.",
         ),
         "D": Option(
             "True: the newest pair is read back every time, and every pair has been the newest once.",
@@ -518,6 +587,11 @@ COLLISION = CodeQuestion(
         first_unharmed: "reading the second key is right. But the second write also moves what the first key returns.",
         second_fully_written: "the second write closes its gap completely: it should close only the share beta.",
         first_fully_written: "the first write closes its gap completely: it should close only the share beta.",
+        beta_not_used: "both writes close their gap completely: beta is not used.",
+        error_without_overlap: "the second write takes off all that was written under the first key: its own key "
+        "does not return all of that.",
+        second_read_in_full: "the first key reads the second write in full: the two keys are not the same.",
+        answers_swapped: "both numbers are right, in the wrong order.",
         other_order: "these are the answers after writing the second pair first.",
         same_key: "you overwrite one key twice: these are two keys with an overlap.",
     },
@@ -554,6 +628,10 @@ KDA_STEP = CodeQuestion(
         transposed: "what you write is transposed: rows of the state belong to key channels.",
         decays_values: "the gate fades the columns: it belongs to the key channels.",
         gate_not_exponentiated: "the state is multiplied by g itself, but g is the *logarithm* of the decay.",
+        only_adds: "the old answer is never taken out: your memory fades and adds.",
+        never_decays: "your state does not fade: g has no effect.",
+        asks_with_the_query: "what is taken out is what the *query* returns, but the value belongs to the key.",
+        scaled: "the new state is right, but the output is scaled.",
         read_before_write: "the new state is right, but the query reads a state that this token has not "
         "written yet.",
     },
@@ -593,6 +671,7 @@ CHUNK = CodeQuestion(
         minus_instead_of_plus: "the sign in front of the triangle is wrong: write out a chunk of two tokens.",
         beta_on_columns: "beta scales the columns of the triangle; each *row* is one token's own equation.",
         no_beta_in_the_system: "beta is missing inside the system: it scales the answers that are taken away, too.",
+        no_beta_on_the_right: "beta is missing on the right-hand sides: keys and values enter at full strength.",
         not_solved: "that is one round of corrections; earlier corrections change what later tokens must correct.",
         strict_query_mask: "a query misses its own token: o reads the state after the write.",
         no_query_mask: "inside a chunk, queries see later tokens: the product of queries and keys needs a mask.",
@@ -616,7 +695,7 @@ GAP = ChoiceQuestion(
     question="On one processor, forward at T = 4,096, H = 4, K = V = C = 64: chunkwise linear attention without a "
     "feature map takes 7.6 ms, the delta rule 16.5 ms, 2.17 times as long. Counted, the delta rule does 1.83 times the "
     "FLOPs, and the inverse of the triangle is under 5 % of them. Alone, the inverse takes 2.5 ms of the 16.5 ms. What "
-    "does this say about the gap?",
+    "does this say about the gap between 2.17 and 1.83?",
     options={
         "A": Option(
             "The count must be wrong: a part that takes 15 % of the time must do 15 % of the FLOPs.",
@@ -669,6 +748,9 @@ EIGENVALUE = CodeQuestion(
         limit_without_gate: "the eigenvalue is right, but the limit ignores the gate, which leaves more room.",
         limit_at_zero: "the eigenvalue is right, but your limit is where it reaches 0; a negative one still "
         "does not grow.",
+        limit_with_the_gate_inverted: "the eigenvalue is right, but by your limit a stronger gate leaves less room.",
+        limit_for_unit_keys: "the eigenvalue is right, but the limit is that of a key of length one.",
+        size_not_value: "the limit is right; the eigenvalue itself may be negative.",
         gate_on_the_identity_only: "the gate multiplies the correction, too: what is corrected has decayed.",
         across_the_key: "the limit is right, but your eigenvalue belongs to directions at right angles to the key.",
     },
@@ -681,7 +763,7 @@ EIGENVALUE = CodeQuestion(
 LAMP = CodeQuestion(
     id="11.7",
     objective="track-parity",
-    title="A lamp with two switches, for 10,000 events",
+    title="A lamp with two switches",
     points=3,
     minutes=10,
     difficulty=2,
@@ -702,6 +784,8 @@ LAMP = CodeQuestion(
         master_empties: "after the master switch the state is 0: neither on nor off, and no toggle can bring it back.",
         master_toggles: "the master switch turns on a lamp that was off.",
         master_turns_on: "the master switch leaves the lamp on.",
+        starts_off: "beta and v are right, but your lamp is off at first.",
+        starts_empty: "beta and v are right, but your lamp is neither on nor off at first.",
         one_event_late: "beta and v are right, but the states stand before their event.",
     },
     accepted=[lamp_vectorised],

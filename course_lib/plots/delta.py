@@ -37,9 +37,7 @@ def collision_plot(overlap: float, beta: float) -> Figure:
     answers = [collide(overlap, beta, rule) for rule in ("add", "delta")]
     off = [abs(first - FIRST) + abs(second - SECOND) for first, second in answers]
     closer = "nearer" if off[1] < off[0] - 1e-9 else "no nearer"
-    fig, ax = axes(
-        f"Overlap {overlap:.1f}, β = {beta:g}: correcting ends {closer} to what was written than adding"
-    )
+    fig, ax = axes(f"Overlap {overlap:.1f}, β = {beta:g}: correcting ends {closer} to what was written")
     for (name, look), (rule, which) in zip(
         looks_of(names).items(), [(r, i) for r in ("add", "delta") for i in (0, 1)], strict=True
     ):
