@@ -6,7 +6,7 @@ No question scales the queries.
 
 from collections.abc import Callable
 from functools import partial
-from math import ceil, floor, log, log2
+from math import ceil, floor, log, log2, log10
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +112,39 @@ def state_lost(q, k, v, gamma, S, gap):
     return _retention(q, k, v, gamma, torch.zeros_like(S), gap)
 
 
+def silence_fades_once(q, k, v, gamma, S, gap):
+    return _retention(q, k, v, gamma, S, min(gap, 1))
+
+
+def faded_too_often(q, k, v, gamma, S, gap):
+    return _retention(q, k, v, gamma, S, gap, first=2)
+
+
+def _in_order(order: str, q: Tensor, k: Tensor, v: Tensor, gamma: Tensor, S: Tensor, gap: int):
+    """Token by token, with read, decay and write in the order of their initials."""
+    keep, out = gamma[:, None, None], []
+    S = keep**gap * S
+    for q_t, k_t, v_t in zip(q.unbind(1), k.unbind(1), v.unbind(1), strict=True):
+        for action in order:
+            if action == "r":
+                out.append((q_t[..., None, :] @ S).squeeze(-2))
+            else:
+                S = keep * S if action == "d" else S + k_t[..., :, None] * v_t[..., None, :]
+    return torch.stack(out, 1), S
+
+
+def read_decay_write(q, k, v, gamma, S, gap):
+    return _in_order("rdw", q, k, v, gamma, S, gap)
+
+
+def decay_read_write(q, k, v, gamma, S, gap):
+    return _in_order("drw", q, k, v, gamma, S, gap)
+
+
+def write_read_decay(q, k, v, gamma, S, gap):
+    return _in_order("wrd", q, k, v, gamma, S, gap)
+
+
 # --- 10.2 half-life -----------------------------------------------------------------------------------
 
 
@@ -154,7 +187,23 @@ def logit_as_factor(x, temperature):
 
 
 def rounded_half_life(x, temperature):
-    return half_life_reference(x, temperature).ceil()
+    return half_life_reference(x, temperature).round()
+
+
+def negative_half_life(x, temperature):
+    return -half_life_reference(x, temperature)
+
+
+def temperature_multiplies(x, temperature):
+    return log(2) / -(F.logsigmoid(x) * temperature)
+
+
+def gate_as_its_logarithm(x, temperature):
+    return log(2) / -(torch.sigmoid(x) / temperature)
+
+
+def rule_of_thumb(x, temperature):
+    return log(2) / (1 - torch.sigmoid(x) ** (1 / temperature))
 
 
 # --- 10.3 RWKV-6's read -------------------------------------------------------------------------------
@@ -226,6 +275,22 @@ def new_pair_fades(r, k, v, w, u, S):
     return _rwkv(r, k, v, w, u, S, write=lambda S, kv, decay, u: decay * (S + kv))
 
 
+def bonus_of_one(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: S + kv)
+
+
+def bonus_on_all(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, read=lambda S, new, kv, decay, u: u * (S + kv))
+
+
+def log_gate_as_factor(r, k, v, w, u, S):
+    return _rwkv(r, k, v, w, u, S, write=lambda S, kv, decay, u: decay.log() * S + kv)
+
+
+def query_scaled(r, k, v, w, u, S):
+    return _rwkv(r * r.shape[-1] ** -0.5, k, v, w, u, S)
+
+
 # --- 10.4 gated chunks --------------------------------------------------------------------------------
 
 
@@ -249,6 +314,23 @@ def _differences(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
     return ((q @ k.mT) * (G[..., :, None] - G[..., None, :])).tril()
 
 
+def _clamped(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
+    return ((q * G.exp()[..., None]) @ (k * (-G).clamp(max=80).exp()[..., None]).mT).tril()
+
+
+def _turned(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
+    future = torch.ones(G.shape[-1], G.shape[-1], dtype=torch.bool).triu(1)
+    return (q @ k.mT) * (G[..., None, :] - G[..., :, None]).masked_fill(future, float("-inf")).exp()
+
+
+def _unmasked(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
+    return (q @ k.mT) * (G[..., :, None] - G[..., None, :]).exp()
+
+
+def _ungated(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
+    return (q @ k.mT).tril()
+
+
 def _gated_chunks(
     q: Tensor,
     k: Tensor,
@@ -259,12 +341,13 @@ def _gated_chunks(
     *,
     block: Callable = _masked,
     power: Callable = torch.exp,
-    own_gate: bool = True,
+    read: Callable = lambda G, g: G,
+    to_end: Callable = lambda G: G[..., -1:] - G,
     late: bool = False,
     padded: bool = False,
-    writes_fade: bool = True,
     state_fades: bool = True,
     restart: bool = True,
+    read_after: bool = False,
     states_before: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Chunk by chunk; every keyword but the defaults is a mistake somebody makes."""
@@ -273,17 +356,15 @@ def _gated_chunks(
     out, states = [], []
     for start in range(0, q.shape[2], C):
         q_c, k_c, v_c, g_c = (x[:, :, start : start + C] for x in (q, k, v, g))
-        G = g_c.cumsum(-1)
+        G = g_c.cumsum(-1) if restart else so_far[:, :, start : start + C]
         before = S
-        read = so_far[:, :, start : start + C] if not restart else G if own_gate else G - g_c
-        weights = block(q_c, k_c, G)
-        to_end = power(G[..., -1:] - G)
+        weights, left = block(q_c, k_c, G), power(to_end(G))
         if late:  # products that count the writer's own gate
             own = g_c.exp()
-            weights, to_end = weights * own[..., None, :], to_end * own
-        out.append(weights @ v_c + power(read)[..., None] * (q_c @ S))
-        written = ((k_c * to_end[..., None]) if writes_fade else k_c).mT @ v_c
-        S = (power(G[..., -1])[..., None, None] * S if state_fades else S) + written
+            weights, left = weights * own[..., None, :], left * own
+        S = (power(G[..., -1])[..., None, None] * S if state_fades else S) + (k_c * left[..., None]).mT @ v_c
+        carried = q_c @ (S if read_after else before)
+        out.append(weights @ v_c + power(read(G, g_c))[..., None] * carried)
         if padded:
             S = (g_c[..., -1] * (C - g_c.shape[-1])).exp()[..., None, None] * S
         states.append(before if states_before else S)
@@ -321,7 +402,7 @@ def exp_missing(q, k, v, g, S, C):
 
 
 def own_gate_skipped(q, k, v, g, S, C):
-    return _gated_chunks(q, k, v, g, S, C, own_gate=False)
+    return _gated_chunks(q, k, v, g, S, C, read=lambda G, g: G - g)
 
 
 def writers_gate_counted(q, k, v, g, S, C):
@@ -333,7 +414,7 @@ def padding_fades(q, k, v, g, S, C):
 
 
 def writes_stay(q, k, v, g, S, C):
-    return _gated_chunks(q, k, v, g, S, C, writes_fade=False)
+    return _gated_chunks(q, k, v, g, S, C, to_end=torch.zeros_like)
 
 
 def carried_stays(q, k, v, g, S, C):
@@ -346,6 +427,38 @@ def sums_never_restart(q, k, v, g, S, C):
 
 def states_before(q, k, v, g, S, C):
     return _gated_chunks(q, k, v, g, S, C, states_before=True)
+
+
+def exponent_clamped(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, block=_clamped)
+
+
+def sign_turned(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, block=_turned)
+
+
+def mask_missing(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, block=_unmasked)
+
+
+def inside_ungated(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, block=_ungated)
+
+
+def read_in_full(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, read=lambda G, g: torch.zeros_like(G))
+
+
+def all_read_alike(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, read=lambda G, g: G[..., -1:].expand_as(G))
+
+
+def writes_fade_from_the_start(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, to_end=lambda G: G)
+
+
+def chunk_read_twice(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, read_after=True)
 
 
 # --- 10.5 the largest safe chunk ----------------------------------------------------------------------
@@ -401,6 +514,22 @@ def gate_ignored(g, dtype):
     return floor(log(torch.finfo(dtype).max))
 
 
+def rounded_to_nearest(g, dtype):
+    return round(log(torch.finfo(dtype).max) / -g)
+
+
+def not_whole(g, dtype):
+    return log(torch.finfo(dtype).max) / -g
+
+
+def below_zero(g, dtype):
+    return floor(log(torch.finfo(dtype).max) / g)
+
+
+def powers_of_ten(g, dtype):
+    return floor(log10(torch.finfo(dtype).max) / -g)
+
+
 # --- declarations -------------------------------------------------------------------------------------
 
 TINY = partial(Case, "tiny", B=1, T=4, H=1, K=2, V=3)
@@ -430,6 +559,12 @@ RETENTION = CodeQuestion(
         final_writes_stay: "the outputs are right, but in the state you return all new pairs have the same strength.",
         heads_share: "every head fades at the rate of head 0.",
         state_lost: "the carried state is not used.",
+        silence_fades_once: "the memory fades once in the whole silence, however long it is.",
+        faded_too_often: "the carried state has faded one time too often, already at the first new token.",
+        read_decay_write: "a token does not see what it has written itself.",
+        decay_read_write: "a token finds the old state, faded by its gate, and nothing of what it has written itself.",
+        write_read_decay: "the decay comes last: a read finds the old state too fresh, and the state that you return "
+        "has faded behind its last token.",
     },
     accepted=[retention_parallel],
     outputs=("o [B, T, H, V]", "S [B, H, K, V]"),
@@ -451,13 +586,17 @@ HALF_LIFE = CodeQuestion(
     ],
     hidden=[Shapes(4, temperature=[4.0, 8.0, 16.0])],
     wrong={
-        mean_life: "that is the mean life 1/(1 − γ): the number of tokens the weights add up to, not when they halve.",
+        mean_life: "that is 1/(1 − γ), what the weights of all ages add up to, and not when they halve.",
         e_folding: "after that many tokens the weight is 1/e ≈ 0.37, not one half.",
         common_logarithm: "two different logarithms meet: g is a natural one.",
         temperature_inside: "the temperature divides the logit: it should divide the logarithm of the gate.",
         temperature_forgotten: "the temperature is not used.",
         logit_as_factor: "the logit is taken for the gate: a sigmoid and a logarithm lie between them.",
         rounded_half_life: "your half-lives are rounded: leave them as they are.",
+        negative_half_life: "your half-lives are below 0: a sign is lost, since g itself is negative.",
+        temperature_multiplies: "the temperature makes your half-lives shorter: it should keep gates near 1.",
+        gate_as_its_logarithm: "the sigmoid is taken for g, which is a logarithm.",
+        rule_of_thumb: "you divide by 1 − γ, the rule for mental arithmetic: close, but not exact.",
     },
     accepted=[half_life_by_log2],
     outputs=("half-life [H, K]",),
@@ -481,11 +620,15 @@ RWKV = CodeQuestion(
     hidden=[Shapes(6)],
     wrong={
         read_after_write: "your outputs are those of GLA: the state is read after the write, and u is not used.",
-        read_after_write_with_bonus: "the present pair arrives twice: read the old state, then add the bonus.",
+        read_after_write_with_bonus: "the present pair arrives twice, through the write and through the bonus.",
         bonus_missing: "a token sees nothing of itself: the bonus is missing.",
         faded_before_read: "the state has already faded by the present token's decay when it is read.",
         bonus_in_the_state: "the bonus has got into the state: it belongs to the read of its own token alone.",
         new_pair_fades: "the pair that is written fades at once: a token's decay acts on what was there before.",
+        bonus_of_one: "a token sees itself with weight 1, whatever u is.",
+        bonus_on_all: "the bonus weighs the old state as well: it is for the present pair alone.",
+        log_gate_as_factor: "the state is multiplied by w itself, which is a logarithm.",
+        query_scaled: "your outputs are scaled by 1/√K: the equations have no such factor.",
     },
     accepted=[rwkv_with_a_number],
     outputs=("o [B, T, H, V]", "S [B, H, K, V]"),
@@ -527,12 +670,20 @@ CHUNKS = CodeQuestion(
         factorised: "steep gates give NaN: somewhere a growing exponential meets one that has shrunk to 0.",
         exp_missing: "the sums of g weigh the pairs themselves: g is a logarithm.",
         own_gate_skipped: "a token reads the carried state before its own gate has closed on it.",
-        writers_gate_counted: "a pair also fades by the gate of the token that wrote it: only later gates count.",
+        writers_gate_counted: "a pair also fades by the gate of the token that wrote it.",
         padding_fades: "the state goes on fading behind the last token: padding must leave it alone.",
         writes_stay: "pairs enter the state at full strength, whether they stand first or last in their chunk.",
         carried_stays: "the state from before the chunk is carried on without fading.",
         sums_never_restart: "the running sum of g goes on across chunks: the carried state has already faded that far.",
         states_before: "each returned state stands before its chunk: it must include the chunk.",
+        exponent_clamped: "all numbers are finite, but where gates are steep a clamped exponent gives wrong ones.",
+        sign_turned: "inside a chunk an old pair weighs more than a new one: a difference has its sign turned.",
+        mask_missing: "inside a chunk tokens read pairs that come after them.",
+        inside_ungated: "inside a chunk nothing fades: an old pair weighs as much as a new one.",
+        read_in_full: "all tokens of a chunk find the carried state at full strength.",
+        all_read_alike: "all tokens of a chunk find the carried state equally faded, the first like the last.",
+        writes_fade_from_the_start: "in the state, a chunk's newest pairs are its weakest.",
+        chunk_read_twice: "a chunk's own pairs arrive twice: its tokens also read them through the state.",
     },
     accepted=[chunk_token_by_token],
     too_big=[one_big_block],
@@ -549,7 +700,7 @@ LARGEST = CodeQuestion(
     inputs=gate_and_format,
     reference=largest_chunk_reference,
     visible=[
-        _format("float32, gentle", -0.5, torch.float32),
+        _format("float32, gentle", -0.6, torch.float32),
         _format("float32, steep", -4.0, torch.float32),
         _format("bfloat16", -2.0, torch.bfloat16),
         _format("float16", -1.0, torch.float16),
@@ -568,6 +719,10 @@ LARGEST = CodeQuestion(
         powers_of_two: "you count powers of two, but the factor is a power of e.",
         from_the_middle: "that is safe for sums that start in the middle of a chunk; here G starts at its first token.",
         gate_ignored: "the gate is not used: a steeper one leaves room for fewer tokens.",
+        rounded_to_nearest: "a number rounded to the nearest can be one token too many.",
+        not_whole: "a chunk holds whole tokens, and your number is not whole.",
+        below_zero: "your C is below 0: look at the signs.",
+        powers_of_ten: "you count powers of ten, but the factor is a power of e.",
     },
     accepted=[largest_chunk_by_search, largest_chunk_by_exponent],
     outputs=("C",),
@@ -582,8 +737,8 @@ GAP = ChoiceQuestion(
     difficulty=2,
     question="At C = K = V = 64 the four products of the chunkwise form take 32,768 FLOPs a token and head. "
     "Gates for every channel, on the fast path, add about 770 multiplications, additions and exponentials, 2.3 %; on "
-    "the machine in data/measurements the forward pass of GLA takes 1.3 times as long as without gates. Its matrices "
-    "have the same sizes. What explains the gap?",
+    "the machine in data/measurements, at T = 4,096, the forward pass of GLA takes 1.3 times as long as without gates. "
+    "Its matrices have the same sizes. What explains the gap?",
     options={
         "A": Option(
             "The gates make the matrix products irregular, so the library multiplies more slowly.",
@@ -591,8 +746,7 @@ GAP = ChoiceQuestion(
             "same sizes: a product takes as long whatever its numbers are.",
         ),
         "B": Option(
-            "Elementwise work does few operations for each number it moves, so it runs far below the rate of "
-            "the products.",
+            "Elementwise work does little with each number that it moves, unlike the products.",
             why="every cumulative sum, exponential and product is a pass over [T, K] numbers in memory, and a pass "
             "costs its bytes. Counting FLOPs puts 2.3 % where the clock finds 30 %.",
         ),
