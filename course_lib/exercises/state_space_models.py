@@ -103,6 +103,11 @@ def digits_lost(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
     return kept, torch.where(still, delta[:, None], (kept - 1) / torch.where(still, 1.0, A)) * B
 
 
+def divisor_shifted(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
+    step = delta[:, None]
+    return (step * A).exp(), torch.expm1(step * A) / (A + 1e-8) * B
+
+
 def limit_around_zero(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
     kept, written = discretise_reference(A, B, delta)
     return kept, torch.where(A.abs() < 1e-6, delta[:, None] * B, written)
@@ -430,6 +435,14 @@ def groups_in_turn(dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Te
     return _with_skip(_decayed(_segments(dt, A)) * kernel * dt.transpose(1, 2)[..., None, :], D)
 
 
+def transposed(dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+    return matrix_reference(dt, A, B, C, D).mT
+
+
+def skip_everywhere(dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+    return matrix_reference(dt, A, B, C, torch.zeros_like(D)) + D[:, None, None]
+
+
 def skip_missing(dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
     return matrix_reference(dt, A, B, C, torch.zeros_like(D))
 
@@ -473,6 +486,7 @@ DISCRETISE = CodeQuestion(
         not_divided: "B̄ is right only for A = 1 (up to sign): something is not divided.",
         zero_over_zero: "a mode at 0 gives 0/0: such a mode only adds up its input, and has a limit.",
         digits_lost: "a mode very near 0 comes out inexact: a difference of two nearly equal numbers loses digits.",
+        divisor_shifted: "a small number in the divisor shifts every mode, and most of all those near 0.",
         limit_around_zero: "you take the limit around 0 as well: it is exact at 0, and near it only close.",
     },
     accepted=[discretise_by_matrix_exponential, discretise_by_series],
@@ -578,6 +592,8 @@ DUALITY = CodeQuestion(
         future_read: "tokens read later ones, with weights above 1.",
         reader_and_writer_swapped: "B and C have changed places: one belongs to the row, the other to the column.",
         groups_in_turn: "heads take the groups in turn; the heads of a group stand side by side.",
+        transposed: "rows and columns have changed places: token t reads in row t.",
+        skip_everywhere: "the skip D is added to every entry, also between different tokens.",
         skip_missing: "the skip D is missing: a token also sees its own input directly.",
         masked_by_multiplying: "above the diagonal stood infinities before they were multiplied by 0, which is NaN.",
         quotient_of_products: "a quotient of two products leaves the range of the numbers where the decay is strong.",
@@ -627,32 +643,32 @@ CONVOLUTION = ChoiceQuestion(
 GAP = ChoiceQuestion(
     id="12.6",
     objective="explain-cost",
-    title="More FLOPs, less time",
+    title="What would make the scan fast?",
     points=1,
     minutes=5,
     difficulty=2,
-    question="On one machine, over 1,024 tokens with 4,096 numbers of state, Mamba's scan does 25 MFLOP in 11 ms and "
-    "Mamba-2's chunks do 59 MFLOP in 1.9 ms. Of the 11 ms, 4.5 ms go into exponentials, which are not counted. "
-    "Arranged as a tree of ten rounds, the scan takes 90 ms. Matrix products reach 98 GFLOP/s there, and memory moves "
-    "27 GB/s. Why do more FLOPs take less time?",
+    question="On one machine, over 1,024 tokens with 4,096 numbers of state, Mamba-2's chunks need 1.8 ms for "
+    "59 MFLOP, and Mamba's scan 11 ms for 25 MFLOP: 2.2 ms to fill its tables, exponentials included, 3.9 to step "
+    "through them, 3.2 to read, and the rest to cut and join. Matrix products reach 97 GFLOP/s there. Which change "
+    "could bring the scan down to 1.8 ms?",
     options={
         "A": Option(
-            "The scan is sequential: it waits 1,024 times for its last step, where a matrix product waits once.",
-            why="ten rounds wait ten times only, and take eight times as long: waiting is not what costs here.",
+            "Exponentials for nothing: they are the work that the 25 MFLOP leave out.",
+            why="at most the 2.2 ms of filling go away, and about 9 ms are left.",
         ),
         "B": Option(
-            "The exponentials: without them, both would take a time in proportion to their FLOPs.",
-            why="without its 4.5 ms the scan would still need 6.5 ms for 25 MFLOP, against 1.9 ms for 59 MFLOP.",
+            "Matrix units ten times as fast: 25 MFLOP then need a tenth of the time.",
+            why="at 97 GFLOP/s 25 MFLOP would take 0.3 ms already; multiplying is not what takes the 11 ms.",
         ),
         "C": Option(
-            "The scan loads and stores a number for one or two FLOPs; matrix products reuse each that they load.",
-            why="a table is 16.8 MB; eight passes at 27 GB/s are 5 ms, which with the exponentials comes near 11 ms. "
-            "The tree passes over its tables in every round, and pays for each.",
+            "One compiled loop: each number goes through all three parts in one go.",
+            why="the three parts pay for carrying numbers to and fro, for 2 FLOPs each time; here a number is carried "
+            "once. Written in C, such a loop took 1.7 ms on that machine, exponentials included.",
         ),
         "D": Option(
-            "The 59 MFLOP are counted too high: half of each block of scores is masked, and costs nothing.",
-            why="the masked half is computed, then removed; even without it SSD would do no less than the scan, in a "
-            "sixth of its time.",
+            "A tree of ten rounds: nothing then waits for 1,024 steps in a row.",
+            why="stepping for nothing would still leave 7 ms; and every round passes over all tables, so that the "
+            "tree took more than 60 ms on that machine.",
         ),
     },
     answer="C",
