@@ -327,6 +327,14 @@ def _unmasked(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
     return (q @ k.mT) * (G[..., :, None] - G[..., None, :]).exp()
 
 
+def _times_mask(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
+    return (q @ k.mT).tril() * (G[..., :, None] - G[..., None, :]).exp()
+
+
+def _quotients(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
+    return (q @ k.mT) * (G.exp()[..., :, None] / G.exp()[..., None, :]).tril()
+
+
 def _ungated(q: Tensor, k: Tensor, G: Tensor) -> Tensor:
     return (q @ k.mT).tril()
 
@@ -431,6 +439,16 @@ def states_before(q, k, v, g, S, C):
 
 def exponent_clamped(q, k, v, g, S, C):
     return _gated_chunks(q, k, v, g, S, C, block=_clamped)
+
+
+def mask_times_infinity(q, k, v, g, S, C):
+    return _gated_chunks(q, k, v, g, S, C, block=_times_mask)
+
+
+def quotient_of_products(q, k, v, g, S, C):
+    return _gated_chunks(
+        q, k, v, g, S, C, block=_quotients, to_end=lambda G: (G[..., -1:].exp() / G.exp()).log()
+    )
 
 
 def sign_turned(q, k, v, g, S, C):
@@ -667,7 +685,9 @@ CHUNKS = CodeQuestion(
         Limit("131,072 tokens", T=131_072, K=64, V=64, C=64, steep=0.05, cpu_seconds=25, gigabytes=3),
     ],
     wrong={
-        factorised: "steep gates give NaN: somewhere a growing exponential meets one that has shrunk to 0.",
+        mask_times_infinity: "you get NaN in a chunk's first token, too: zeros of the mask meet infinities.",
+        quotient_of_products: "you get NaN: products of gates have shrunk to 0, and 0/0 is no number.",
+        factorised: "you get NaN: somewhere a growing exponential meets one that has shrunk to 0.",
         exp_missing: "the sums of g weigh the pairs themselves: g is a logarithm.",
         own_gate_skipped: "a token reads the carried state before its own gate has closed on it.",
         writers_gate_counted: "a pair also fades by the gate of the token that wrote it.",
@@ -735,10 +755,10 @@ GAP = ChoiceQuestion(
     points=1,
     minutes=5,
     difficulty=2,
-    question="At C = K = V = 64 the four products of the chunkwise form take 32,768 FLOPs a token and head. "
-    "Gates for every channel, on the fast path, add about 770 multiplications, additions and exponentials, 2.3 %; on "
-    "the machine in data/measurements, at T = 4,096, the forward pass of GLA takes 1.3 times as long as without gates. "
-    "Its matrices have the same sizes. What explains the gap?",
+    question="At C = K = V = 64 the four products of a chunk take 32,768 FLOPs a token and head, and gates for every "
+    "channel, on the fast path, about 770 more, 2.3 %. But on the machine in data/measurements, at T = 4,096, the "
+    "forward pass of GLA takes 1.3 times as long as without gates. Its matrices have the same sizes. What explains "
+    "the gap?",
     options={
         "A": Option(
             "The gates make the matrix products irregular, so the library multiplies more slowly.",
@@ -747,8 +767,8 @@ GAP = ChoiceQuestion(
         ),
         "B": Option(
             "Elementwise work does little with each number that it moves, unlike the products.",
-            why="every cumulative sum, exponential and product is a pass over [T, K] numbers in memory, and a pass "
-            "costs its bytes. Counting FLOPs puts 2.3 % where the clock finds 30 %.",
+            why="every running sum, exponential and product with a gate is a pass over [T, K] numbers that loads each, "
+            "does one thing with it and stores it. Counting FLOPs puts 2.3 % where the clock finds 30 %.",
         ),
         "C": Option(
             "With gates, the chunkwise form is quadratic in T, which the count leaves out.",
