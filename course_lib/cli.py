@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ EXTRAS = {
     "psutil": "lab",
     "jupytext": "author",
     "yaml": "author",
+    "IPython": "grade",
+    "distributed": "grade",
 }
 
 
@@ -47,8 +50,8 @@ def _remedy(error: ModuleNotFoundError) -> str:
     """What to do about a module that is not there; the error itself when it is none of the known ones."""
     if error.name in EXTRAS:
         return f"{error.name} is missing; run:  {mend(EXTRAS[error.name])}"
-    if error.name == "course_lib.authoring":
-        return "this copy of the course is for students: it has no sources, and nothing to build them with"
+    if error.name in ("course_lib.authoring", "course_lib.grading"):
+        return "this copy of the course is for students: it has no sources, no grader, and nothing to build them with"
     raise error
 
 
@@ -70,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     _publish_parser(commands)
     _bench_parser(commands)
     _train_parser(commands)
+    _grade_parser(commands)
+    _export_parser(commands)
+    _selftest_parser(commands)
     return top
 
 
@@ -141,6 +147,47 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
         "--folder", metavar="DIR", type=Path, help="where the files go; default: data/training"
     )
     parser.add_argument("--seeds", metavar="N", type=int, help="fewer or more than the experiment has")
+
+
+def _grade_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "grade", grade, "grade a folder or zip of submissions in a sandbox")
+    parser.add_argument(
+        "submissions", metavar="SUBMISSIONS", type=Path, help="notebooks, or a platform's zip"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the grades go")
+    parser.add_argument("--jobs", metavar="N", type=int, help="processes; default: one a core")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of dask.distributed: tls://…, or on this machine"
+    )
+    parser.add_argument(
+        "--seed-file", metavar="F", type=Path, help="a secret line of text; default: DIR/seed"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on where a run was stopped")
+    parser.add_argument(
+        "--student", metavar="NAME", action="append", default=[], help="grade only NAME, anew"
+    )
+    parser.add_argument("--question", metavar="ID", action="append", default=[], help="grade only ID, anew")
+    parser.add_argument("--questions", metavar="DIR", type=Path, help="a folder with questions of your own")
+    parser.add_argument(
+        "--unsafe-no-sandbox",
+        action="store_true",
+        help="for your own notebooks only: they can do what you can",
+    )
+
+
+def _export_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "export", export, "write grades in a learning platform's form")
+    parser.add_argument("grades", metavar="GRADES", type=Path, help="what `course grade --out` wrote")
+    parser.add_argument("--to", required=True, choices=["canvas", "moodle", "nbgrader", "gradescope"])
+
+
+def _selftest_parser(commands: argparse._SubParsersAction) -> None:
+    text = "send every declared answer of every question through the sandbox"
+    parser = _command(commands, "selftest", selftest, text)
+    parser.add_argument(
+        "numbers", metavar="NN", nargs="*", help="chapters, by number; all when none is given"
+    )
+    parser.add_argument("--jobs", metavar="N", type=int, help="processes; default: one a core")
 
 
 # ---- commands ---------------------------------------------------------------------------------
@@ -255,6 +302,48 @@ def train(options: argparse.Namespace) -> int:
         for line in experiments.record(name, folder, options.seeds):
             print("  " + line, flush=True)
     return 0
+
+
+def grade(options: argparse.Namespace) -> int:
+    """`course grade`."""
+    from course_lib.grading import report
+    from course_lib.grading.run import Order, run
+
+    order = Order(
+        submissions=options.submissions,
+        out=options.out,
+        jobs=options.jobs or os.cpu_count() or 1,
+        scheduler=options.scheduler,
+        seed_file=options.seed_file,
+        private=options.questions,
+        resume=options.resume,
+        students=tuple(options.student),
+        questions=tuple(options.question),
+        unsafe=options.unsafe_no_sandbox,
+    )
+    results = run(order)
+    print(report.table(report.students(results)))
+    faults = [result for result in results if result.get("fault")]
+    if faults:
+        print(f"{len(faults)} not graded; --resume tries them again; {order.out / 'run.json'} says why")
+    print(f"{order.out / 'grades.csv'}, per-case.csv and feedback/ beside it")
+    return int(bool(faults))
+
+
+def export(options: argparse.Namespace) -> int:
+    """`course export`."""
+    from course_lib.grading.export import export as write
+
+    print(*write(options.grades, options.to), sep="\n")
+    return 0
+
+
+def selftest(options: argparse.Namespace) -> int:
+    """`course selftest`."""
+    from course_lib.grading.selftest import selftest as test
+
+    chapters = [chapter.number for chapter in _ready(options.numbers, everything=not options.numbers)]
+    return int(bool(test(chapters, options.jobs or os.cpu_count() or 1)))
 
 
 def _checkout() -> Path:

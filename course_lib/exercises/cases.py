@@ -6,6 +6,7 @@ everything random in them comes from `case.generator()`. A `Limit` is a case tha
 the bytes held at once, which is how O(T) is told from O(T²) when the values cannot tell them apart.
 """
 
+import copy
 import random
 from dataclasses import dataclass
 
@@ -69,6 +70,12 @@ class Case:
         """Every letter with a size, extras included: what axes can be named after."""
         extra = {k: v for k, v in self.extras if isinstance(v, int) and not isinstance(v, bool)}
         return {letter: getattr(self, letter) for letter in LETTERS} | extra
+
+    def reseeded(self, seed: int) -> "Case":
+        """The same sizes, and limits if it has any, with other random numbers."""
+        other = copy.copy(self)
+        object.__setattr__(other, "seed", seed)
+        return other
 
     def generator(self) -> torch.Generator:
         """A fresh CPU generator at this case's seed: the only source of randomness for its inputs."""

@@ -217,7 +217,7 @@ def _compare_tensors(
     broken = ~a.isfinite() & ~alike
     if broken.any():
         return _nonfinite(a, broken, label)
-    error = torch.where(alike, 0.0, (a - e).abs())
+    error = torch.where(alike, 0.0, (a - e).abs()).nan_to_num(nan=torch.inf, posinf=torch.inf)
     scale = e.abs()[e.isfinite()].max().item() if e.isfinite().any() else 0.0
     exact = not (wanted.is_floating_point() or wanted.is_complex())
     allowed = 0.0 if exact else rtol * _coarser(wanted, label.case) * scale

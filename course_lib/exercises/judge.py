@@ -19,13 +19,14 @@ from course_lib.exercises.question import CodeQuestion
 @dataclass(frozen=True)
 class Verdict:
     """One case's outcome. `state`: passed, failed, raised, timeout or not attempted. `matches`: wrong answers
-    it equals.
+    it equals. `kind`: what a failed value differs in, see `compare.Difference`.
     """
 
     case: Case
     state: str
     message: str = ""
     matches: tuple[Callable, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,12 @@ class Report:
     of: float = 0
 
 
-def judge(question: CodeQuestion, case: Case, value: object) -> Verdict:
-    """Whether `value` is right for `case`. The grader calls this with values that came out of its sandbox."""
-    expected, rtol = question.expected(case), question.tolerance(case)
+def judge(question: CodeQuestion, case: Case, value: object, expected: object = None) -> Verdict:
+    """Whether `value` is right for `case`. The grader calls this with values that came out of its sandbox, and
+    with the `expected` result where it has it already.
+    """
+    expected = question.expected(case) if expected is None else expected
+    rtol = question.tolerance(case)
     try:
         difference = compare(value, expected, rtol, case, question.outputs)
     except KeyboardInterrupt:
@@ -52,7 +56,7 @@ def judge(question: CodeQuestion, case: Case, value: object) -> Verdict:
         return Verdict(case, "failed", f"a {type(value).__name__} came back that cannot be compared.")
     if difference is None:
         return Verdict(case, "passed")
-    return Verdict(case, "failed", difference.message, _matches(question, case, value, rtol))
+    return Verdict(case, "failed", difference.message, _matches(question, case, value, rtol), difference.kind)
 
 
 def _matches(question: CodeQuestion, case: Case, value: object, rtol: float) -> tuple[Callable, ...]:

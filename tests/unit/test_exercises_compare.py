@@ -108,6 +108,7 @@ def test_an_infinity_that_is_expected_is_right() -> None:
     expected = torch.tensor([0.0, float("-inf"), float("nan")])
     assert compare(expected.clone(), expected.double(), RTOL, CASE) is None
     assert compare(torch.tensor([0.0, float("inf"), float("nan")]), expected, RTOL, CASE).kind == "nonfinite"
+    assert compare(torch.tensor([0.0, float("-inf"), 1.0]), expected, RTOL, CASE).kind == "value"
 
 
 def test_float32_on_the_way_is_told_from_a_wrong_value() -> None:

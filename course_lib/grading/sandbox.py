@@ -1,0 +1,404 @@
+"""One sandboxed process: bubblewrap around the harness, a socket to it, and its limits watched from outside.
+
+Inside there is no network, no host process, no environment variable of the host, and nothing writable but one
+small private folder in memory. As root each sandbox runs as a user of its own that nobody else is; otherwise
+it runs as the one who grades, in a user namespace. CPU seconds and memory are read by the grader from the
+kernel's books, so nothing inside can lie about them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_lib import course
+from course_lib.grading.inside import given, wire
+
+INSIDE = Path(__file__).with_name("inside")
+FIRST_UID, UIDS = 61_300, 256  # no distribution gives these to a person; each sandbox takes one that is free
+POLL_SECONDS = 0.05
+MEGABYTE, GIGABYTE = 10**6, 10**9
+SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+INSTALL = "bubblewrap is missing. Debian and Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one sandbox may take. Seconds are of CPU; `wall_per_cpu` and `start_seconds` bound what sleeps."""
+
+    cell_seconds: float = 60
+    case_seconds: float = 20
+    submission_seconds: float = 900
+    wall_per_cpu: float = 10
+    start_seconds: float = 180
+    memory_bytes: int = 4 * GIGABYTE  # of all its processes together
+    data_bytes: int = 3 * GIGABYTE  # of each process
+    folder_bytes: int = 256 * MEGABYTE
+    file_bytes: int = 64 * MEGABYTE
+    processes: int = 64
+    files: int = 256
+
+
+class SandboxError(Exception):
+    """The sandbox ended, or had to be ended. `reason`: died, time, memory or protocol."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RefusedError(ValueError):
+    """Grading cannot begin safely here; the message says what to do."""
+
+
+def require(unsafe: bool) -> None:
+    """RefusedError, with the remedy, where there is no sandbox to be had."""
+    if unsafe:
+        return
+    if not sys.platform.startswith("linux"):
+        raise RefusedError("the grader's sandbox needs Linux (in WSL or a virtual machine will do)")
+    if shutil.which("bwrap") is None:
+        raise RefusedError(f"{INSTALL}. Your own notebooks only: --unsafe-no-sandbox")
+    if os.getuid() == 0 and shutil.which("setpriv") is None:
+        raise RefusedError(
+            "setpriv is missing, without which root cannot give up its rights: apt install util-linux"
+        )
+    with user():
+        pass
+
+
+@contextlib.contextmanager
+def user() -> Iterator[int | None]:
+    """As root: a user id that belongs to nobody and runs nothing, for as long as the context lasts. Else None."""
+    if os.getuid() != 0:
+        yield None
+        return
+    folder = Path(tempfile.gettempdir()) / "course-grader-users"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != 0:
+        raise RefusedError(f"{folder} is not root's: remove it")
+    for uid in range(FIRST_UID, FIRST_UID + UIDS):
+        with (folder / str(uid)).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            if not _is_somebody(uid):
+                yield uid
+                return
+    raise RefusedError(
+        f"every user id from {FIRST_UID} to {FIRST_UID + UIDS - 1} is taken, and root must not run submissions"
+    )
+
+
+def _is_somebody(uid: int) -> bool:
+    with contextlib.suppress(KeyError):
+        return bool(pwd.getpwuid(uid))
+    return any(_owner(entry) == uid for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def _owner(entry: os.DirEntry) -> int | None:
+    with contextlib.suppress(OSError):
+        return entry.stat().st_uid
+    return None
+
+
+class Sandbox:
+    """A running harness. `with` it, so that its processes end."""
+
+    def __init__(
+        self, limits: Limits, uid: int | None, *, unsafe: bool = False, sparing: bool = False
+    ) -> None:
+        self.limits = limits
+        self.spent = 0.0
+        ours, theirs = socket.socketpair()
+        nonce = secrets.token_hex(16)
+        options = {"fd": theirs.fileno(), "nonce": nonce, "limits": _rlimits(limits, unsafe)}
+        inside = _environment(sparing) | ({} if unsafe else {"HOME": "/tmp", "COURSE_GIVEN": "/grader/given"})
+        command = _python(options) if unsafe else _bubblewrap(limits, uid, options, inside)
+        with theirs:
+            self.process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=inside if unsafe else {"PATH": os.environ.get("PATH", os.defpath)},
+                start_new_session=True,
+            )
+        ours.setblocking(False)
+        self.channel = ours
+        self._expect(nonce, limits.start_seconds, limits.start_seconds)
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every process inside."""
+        family = _family(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        for pid in family:  # without a sandbox nothing else ends what the notebook started
+            with contextlib.suppress(OSError):
+                os.kill(pid, 9)
+        self.channel.close()
+
+    def ask(
+        self, request: dict, seconds: float, buffers: list = (), memory: int | None = None
+    ) -> tuple[dict, bytearray]:
+        """Sends a request and waits for its reply, within `seconds` of CPU and `memory` bytes in all.
+
+        SandboxError when the sandbox dies, takes too much, or says what is not in the format.
+        """
+        nonce = secrets.token_hex(16)
+        start, wall_end = self.cpu(), time.monotonic() + 30 + self.limits.wall_per_cpu * seconds
+        self._send(wire.frame(request | {"nonce": nonce}, buffers), wall_end)
+        reply = self._expect(nonce, seconds, wall_end - time.monotonic(), memory)
+        self.spent += self.cpu() - start
+        return reply
+
+    def _send(self, pieces: list, wall_end: float) -> None:
+        for piece in pieces:
+            view = memoryview(piece).cast("B")
+            while view:
+                self._wait(select.POLLOUT, wall_end)
+                with contextlib.suppress(BlockingIOError):
+                    view = view[self._io(self.channel.send, view) :]
+
+    def _expect(
+        self, nonce: str, seconds: float, wall: float, memory: int | None = None
+    ) -> tuple[dict, bytearray]:
+        cpu_end, wall_end = self.cpu() + seconds, time.monotonic() + wall
+        try:
+            text, total = wire.lengths(self._read(wire.HEADER.size, cpu_end, wall_end, memory))
+            message = wire.parse(bytes(self._read(text, cpu_end, wall_end, memory)))
+        except wire.WireError as error:
+            raise SandboxError("protocol") from error
+        data = self._read(total, cpu_end, wall_end, memory)
+        if message.get("nonce") != nonce or not isinstance(message.get("state"), str):
+            raise SandboxError("protocol")
+        if self.cpu() > cpu_end:
+            raise SandboxError("time")
+        return message, data
+
+    def _read(self, count: int, cpu_end: float, wall_end: float, memory: int | None) -> bytearray:
+        """Grows with what arrives, so that an announced size costs nothing."""
+        data = bytearray()
+        while len(data) < count:
+            self._wait(select.POLLIN, wall_end, cpu_end, memory)
+            with contextlib.suppress(BlockingIOError):
+                piece = self._io(self.channel.recv, min(count - len(data), 2**20))
+                if not piece:
+                    raise SandboxError("died")
+                data += piece
+        return data
+
+    def _wait(
+        self, event: int, wall_end: float, cpu_end: float = float("inf"), memory: int | None = None
+    ) -> None:
+        """Until the channel is ready, looking at the books every POLL_SECONDS."""
+        poll = select.poll()
+        poll.register(self.channel, event)
+        while not poll.poll(1000 * POLL_SECONDS):
+            if time.monotonic() > wall_end or self.cpu() > cpu_end:
+                raise SandboxError("time")
+            if self.memory() > (memory or self.limits.memory_bytes):
+                raise SandboxError("memory")
+            if self.process.poll() is not None:
+                raise SandboxError("died")
+
+    @staticmethod
+    def _io(operation, argument: object) -> object:
+        try:
+            return operation(argument)
+        except (BrokenPipeError, ConnectionError) as error:
+            raise SandboxError("died") from error
+
+    # The kernel's books
+
+    def cpu(self) -> float:
+        """CPU seconds of every process inside so far, ended ones included."""
+        return sum(map(_cpu_seconds, _family(self.process.pid)))
+
+    def memory(self) -> int:
+        """Resident bytes of every process inside now."""
+        return sum(_status(pid, "VmRSS") for pid in _family(self.process.pid))
+
+    def forget_peak(self) -> int:
+        """Starts the measuring of a peak anew; the bytes that are resident now."""
+        for pid in _family(self.process.pid):
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+        return self.memory()
+
+    def peak(self) -> int:
+        """The largest number of resident bytes since `forget_peak`, of each process, added up."""
+        return sum(_status(pid, "VmHWM") for pid in _family(self.process.pid))
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all its descendants. One that leaves its parent inside becomes a child of bubblewrap's first."""
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(parent := waiting.pop())
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{parent}/task"):
+                with contextlib.suppress(OSError):
+                    children = Path(f"/proc/{parent}/task/{task}/children").read_text()
+                    waiting += map(int, children.split())
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf(
+            "SC_CLK_TCK"
+        )  # user, system, and those of ended children
+    return 0.0
+
+
+def _status(pid: int, field: str) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path(f"/proc/{pid}/status").read_text()
+        return 1024 * int(text.split(f"{field}:")[1].split()[0])
+    return 0
+
+
+# The command
+
+
+def _rlimits(limits: Limits, unsafe: bool) -> dict[str, int]:
+    found = {
+        "RLIMIT_DATA": limits.data_bytes,
+        "RLIMIT_FSIZE": limits.file_bytes,
+        "RLIMIT_NOFILE": limits.files,
+        "RLIMIT_CORE": 0,
+    }
+    if unsafe:
+        return {"RLIMIT_CORE": 0}
+    # The limit counts a user's processes; a spare user has none. One who grades as themself may have many.
+    others = (
+        0
+        if os.getuid() == 0
+        else sum(_owner(e) == os.getuid() for e in os.scandir("/proc") if e.name.isdigit())
+    )
+    threads = 0 if os.getuid() == 0 else 1000
+    return found | {"RLIMIT_NPROC": limits.processes + others + threads}
+
+
+def _environment(sparing: bool) -> dict[str, str]:
+    """All that a submission sees of an environment.
+
+    Ordinarily freed blocks stay with the process, in holes that small tensors keep open: quick, but resident
+    memory may be many times what is in use. `sparing` hands blocks of a page or more back at once: the memory
+    is then what is in use, at about twice the CPU time.
+    """
+    found = {
+        "HOME": str(Path.home()),
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "USER": "student",
+        "LOGNAME": "student",
+        "MPLBACKEND": "Agg",
+        "COURSE_GIVEN": str(INSIDE.parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "COURSE_SIZE": "ci",
+        "MALLOC_ARENA_MAX": "1",
+    }
+    return found | ({"MALLOC_MMAP_THRESHOLD_": "16384"} if sparing else {})
+
+
+def _python(options: dict) -> list[str]:
+    return [sys.executable, "-I", "-B", str(INSIDE / "harness.py"), json.dumps(options)]
+
+
+def _bubblewrap(limits: Limits, uid: int | None, options: dict, environment: dict[str, str]) -> list[str]:
+    """The sandbox: nothing of the host but the system's programs and this Python, read-only."""
+    command = [
+        "bwrap",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
+    command += ["--die-with-parent", "--new-session", "--hostname", "grader", "--chdir", "/tmp"]
+    if uid is None:
+        command += ["--unshare-user", "--cap-drop", "ALL"]
+    command += ["--clearenv"]
+    for key, value in environment.items():
+        command += ["--setenv", key, value]
+    command += ["--size", str(limits.folder_bytes), "--perms", "1777", "--tmpfs", "/tmp"]
+    for path in _readable():
+        command += _parents(path)
+        command += (
+            ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
+        )
+    for path in _hidden():
+        command += ["--tmpfs", path, "--remount-ro", path]
+    command += ["--perms", "0755", "--dir", "/grader", "--ro-bind", str(INSIDE), "/grader/inside"]
+    for module in given.MODULES:
+        target = Path("/grader/given") / module
+        command += [*_parents(str(target)), "--ro-bind", str(INSIDE.parents[1] / module), str(target)]
+    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(limits.folder_bytes), "--perms", "1777"]
+    command += ["--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/"]
+    if uid is not None:
+        command += ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
+        command += ["--inh-caps=-all", "--bounding-set=-all", "--"]
+    return [*command, sys.executable, "-I", "-B", "/grader/inside/harness.py", json.dumps(options)]
+
+
+def _readable() -> list[str]:
+    """The system's programs and libraries, and this Python with its packages."""
+    system = [
+        p
+        for p in ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+        if os.path.exists(p)
+    ]
+    python = {sys.base_prefix, sys.prefix, os.path.realpath(sys.base_prefix), os.path.realpath(sys.prefix)}
+    inside = [p for p in sorted(python) if not any(_within(p, s) for s in system)]
+    return system + [p for p in inside if not any(p != other and _within(p, other) for other in inside)]
+
+
+def _hidden() -> list[str]:
+    """Where the course itself lies inside what is readable: its references, sources and bytecode."""
+    spec = importlib.util.find_spec("course_lib")
+    places = {os.path.realpath(p) for p in (spec.submodule_search_locations if spec else ())}
+    if (root := course.checkout()) is not None:
+        places |= {
+            os.path.realpath(root / name) for name in ("course_lib", "notebooks", "build", ".git", "tests")
+        }
+    shown = [os.path.realpath(p) for p in _readable()]
+    return sorted(p for p in places if os.path.isdir(p) and any(_within(p, s) for s in shown))
+
+
+def _parents(path: str) -> list[str]:
+    """bubblewrap makes missing folders for its own user alone; the sandbox's user must pass through them."""
+    found = []
+    for parent in reversed(Path(path).parents):
+        if str(parent) not in ("/", "/tmp"):
+            found += ["--perms", "0755", "--dir", str(parent)]
+    return found
+
+
+def _within(path: str, folder: str) -> bool:
+    return Path(path).is_relative_to(folder)
