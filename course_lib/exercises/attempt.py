@@ -120,13 +120,23 @@ def _too_slow(case: Case) -> str:
 
 
 def _too_big(case: Limit, nbytes: int) -> str:
-    allowed = _megabytes(case.gigabytes * 1e9)
-    held = f"at T = {case.T:,} your function held {_megabytes(nbytes)} at once, {allowed} are allowed"
-    return f"{held}: {case.hint or 'what grows with T, and need not?'}"
+    held, allowed = _told_apart(nbytes, case.gigabytes * 1e9)
+    message = f"at T = {case.T:,} your function held {held} at once, {allowed} are allowed"
+    return f"{message}: {case.hint or 'what grows with T, and need not?'}"
 
 
-def _megabytes(nbytes: float) -> str:
-    return f"{nbytes / 1e9:,.3g} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.3g} MB"
+def _told_apart(*sizes: float) -> list[str]:
+    """The sizes with three digits, or with as many as it takes to tell them apart: few bytes can be too many."""
+    for digits in range(3, 17):
+        texts = [_megabytes(nbytes, digits) for nbytes in sizes]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
+
+
+def _megabytes(nbytes: float, digits: int) -> str:
+    unit, name = (1e9, "GB") if nbytes >= 999.5e6 else (1e6, "MB")  # or 3 digits would say 1e+03 MB
+    return f"{nbytes / unit:,.{digits}g} {name}"
 
 
 def _raised(error: BaseException, count: int) -> Attempt:

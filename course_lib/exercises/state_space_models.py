@@ -103,6 +103,21 @@ def digits_lost(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
     return kept, torch.where(still, delta[:, None], (kept - 1) / torch.where(still, 1.0, A)) * B
 
 
+def limit_without_step(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
+    kept, written = discretise_reference(A, B, delta)
+    return kept, torch.where(A == 0, B, written)
+
+
+def nothing_at_zero(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
+    kept, written = zero_over_zero(A, B, delta)
+    return kept, torch.where(A == 0, 0.0, written)
+
+
+def step_twice(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
+    kept, written = discretise_reference(A, B, delta)
+    return kept, delta[:, None] * written
+
+
 def divisor_shifted(A: Tensor, B: Tensor, delta: Tensor) -> Pair:
     step = delta[:, None]
     return (step * A).exp(), torch.expm1(step * A) / (A + 1e-8) * B
@@ -272,6 +287,20 @@ def not_exponentiated(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
 def euler_for_the_state(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, after: list[int]) -> Pair:
     def step(h: Tensor, u: Tensor, d: Tensor, A: Tensor, B: Tensor) -> Tensor:
         return (1 + d[..., None] * A) * h + (d * u)[..., None] * B[:, None]
+
+    return _scanned(u, delta, A, B, C, after, step=step)
+
+
+def sign_of_a_turned(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, after: list[int]) -> Pair:
+    return _scanned(u, delta, -A, B, C, after)
+
+
+def writes_what_is_not_kept(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, after: list[int]
+) -> Pair:
+    def step(h: Tensor, u: Tensor, d: Tensor, A: Tensor, B: Tensor) -> Tensor:
+        keep = (d[..., None] * A).exp()
+        return keep * h + (1 - keep) * u[..., None] * B[:, None]
 
     return _scanned(u, delta, A, B, C, after, step=step)
 
@@ -475,7 +504,7 @@ DISCRETISE = CodeQuestion(
         Case("a mode at 0", K=3, V=2, seed=1, still=0.0),
         Case("a mode near 0", K=3, V=2, seed=2, still=1e-9),
     ],
-    hidden=[Shapes(4), Shapes(4, still=[0.0, 1e-9, -1e-7])],
+    hidden=[Shapes(4), Shapes(2, still=[0.0]), Shapes(4, still=[1e-9, -1e-7])],
     wrong={
         euler: "both results are Euler's: they leave the solution as soon as Δ|A| is not small.",
         input_by_euler: "Ā is exact, but B̄ is Euler's: the state also fades *while* the input is held.",
@@ -483,8 +512,11 @@ DISCRETISE = CodeQuestion(
         sign_turned: "your state grows where it should fade: look at the sign in the exponent.",
         rotation_lost: "your modes fade but do not turn: the imaginary part of A is lost.",
         step_lost_in_the_input: "B̄ does not grow with the step: a Δ is lost on the way to it.",
+        step_twice: "B̄ is multiplied by a Δ too many: the one in the exponent is enough.",
         not_divided: "B̄ is right only for A = 1 (up to sign): something is not divided.",
         zero_over_zero: "a mode at 0 gives 0/0: such a mode only adds up its input, and has a limit.",
+        nothing_at_zero: "a mode at 0 writes nothing in your answer, but it does add up its input: take the limit.",
+        limit_without_step: "at 0 your limit does not know Δ: an input that is held longer writes more.",
         digits_lost: "a mode very near 0 comes out inexact: a difference of two nearly equal numbers loses digits.",
         divisor_shifted: "a small number in the divisor shifts every mode, and most of all those near 0.",
         limit_around_zero: "you take the limit around 0 as well: it is exact at 0, and near it only close.",
@@ -552,6 +584,9 @@ SCAN = CodeQuestion(
         input_not_scaled: "a token writes as much at a small Δ as at a large one: what it writes has a Δ too.",
         not_exponentiated: "the state is multiplied by ΔA itself: a negative number, not a share that is kept.",
         euler_for_the_state: "the state fades by Euler's rule, which rings and explodes at large Δ.",
+        sign_of_a_turned: "your state grows from token to token: A is negative already.",
+        writes_what_is_not_kept: "a token writes the share that is not kept: that was section 4, with a = −1; Mamba is "
+        "coarser, see the formula above.",
         decay_without_step: "the state fades equally at every token: the decay does not know Δ.",
         input_held_exactly: "the input is sampled as in exercise 12.1; Mamba is coarser there, see the formula above.",
         fades_what_it_writes: "a token's own input has already faded when it arrives.",
@@ -648,13 +683,13 @@ GAP = ChoiceQuestion(
     minutes=5,
     difficulty=2,
     question="On one machine, over 1,024 tokens with 4,096 numbers of state, Mamba-2's chunks need 1.8 ms for "
-    "59 MFLOP, and Mamba's scan 11 ms for 25 MFLOP: 2.2 ms to fill its tables, exponentials included, 3.9 to step "
-    "through them, 3.2 to read, and the rest to cut and join. Matrix products reach 97 GFLOP/s there. Which change "
-    "could bring the scan down to 1.8 ms?",
+    "59 MFLOP, and Mamba's scan 11 ms for 25 MFLOP: 2.2 ms to fill its tables (1.2 of them for exponentials), 3.9 to "
+    "step through them (2.6 with a single channel), 3.2 to read, and the rest to cut and join. Matrix products reach "
+    "97 GFLOP/s there. Which change could bring the scan down to 1.8 ms?",
     options={
         "A": Option(
             "Exponentials for nothing: they are the work that the 25 MFLOP leave out.",
-            why="at most the 2.2 ms of filling go away, and about 9 ms are left.",
+            why="only 1.2 ms go away, and almost 10 are left.",
         ),
         "B": Option(
             "Matrix units ten times as fast: 25 MFLOP then need a tenth of the time.",
@@ -662,8 +697,8 @@ GAP = ChoiceQuestion(
         ),
         "C": Option(
             "One compiled loop: each number goes through all three parts in one go.",
-            why="the three parts pay for carrying numbers to and fro, for 2 FLOPs each time; here a number is carried "
-            "once. Written in C, such a loop took 1.7 ms on that machine, exponentials included.",
+            why="no call a token and no table is left; what stays are the exponentials and the FLOPs. Written in C, "
+            "such a loop took 1.7 ms on that machine; Mamba's own kernel for GPUs does all in one go, too.",
         ),
         "D": Option(
             "A tree of ten rounds: nothing then waits for 1,024 steps in a row.",

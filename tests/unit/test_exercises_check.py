@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from course_lib.exercises import ask, check, limits, predict, question, score
+from course_lib.exercises.attempt import _too_big
 from course_lib.exercises.check import evaluate, report_line
 from course_lib.exercises.question import (
     Case,
@@ -391,6 +392,20 @@ def test_a_full_matrix_is_stopped_with_the_declared_hint() -> None:
     assert evaluate(LIMITED, running).state == "passed"
     held = "at T = 4,096 your function held 67.1 MB at once, 5 MB are allowed: keep one sum."
     assert text(LIMITED, full) == f"08.3  ✗ 1 of 2 cases   long: {held}"
+
+
+@pytest.mark.parametrize(
+    ("cap", "nbytes", "told"),
+    [
+        (10_000_000, 10_000_384, "10.0004 MB at once, 10 MB are"),
+        (1_000_000_000, 1_000_000_001, "1.000000001 GB at once, 1 GB are"),
+        (500_000_000, 999_900_000, "1 GB at once, 500 MB are"),
+        (500_000_000, 67_000_000_000, "67 GB at once, 500 MB are"),
+    ],
+)
+def test_the_held_and_the_allowed_size_are_told_apart(cap: int, nbytes: int, told: str) -> None:
+    limit = Limit("long", T=64, K=1, V=1, cpu_seconds=1, gigabytes=cap / 1e9)
+    assert f"held {told} allowed: " in _too_big(limit, nbytes)
 
 
 def test_a_swallowed_memory_limit_counts() -> None:
