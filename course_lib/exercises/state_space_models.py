@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.attention.mamba import ssd
 from course_lib.attention.scan import associative_scan
 
 from .question import Case, ChoiceQuestion, CodeQuestion, Limit, Option, Shapes
@@ -400,14 +399,6 @@ def matrix_reference(dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> 
     return _with_skip(M, D)
 
 
-def matrix_from_unit_vectors(dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
-    """Column i is the answer to an input that is 1 at token i: a recurrence, fed with the identity."""
-    T, H = dt.shape[1:]
-    x = torch.eye(T, dtype=dt.dtype)[None, :, None].expand(len(dt), T, H, T)
-    y, _ = ssd(x.contiguous(), dt, A, B, C, D=D, mode="recurrent")
-    return y.transpose(1, 2)
-
-
 def matrix_by_loops(dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
     """Entry by entry, the decay multiplied up token by token."""
     Bs, T, H = dt.shape
@@ -633,7 +624,7 @@ DUALITY = CodeQuestion(
         masked_by_multiplying: "above the diagonal stood infinities before they were multiplied by 0, which is NaN.",
         quotient_of_products: "a quotient of two products leaves the range of the numbers where the decay is strong.",
     },
-    accepted=[matrix_from_unit_vectors, matrix_by_loops],
+    accepted=[matrix_by_loops],
     outputs=("M",),
 )
 
