@@ -160,7 +160,9 @@ def _run(
     a = (delta[..., None] * (A * LOG2E)).exp2()  # [B, T, D, N]
     b = (delta * u)[..., None] * B[:, :, None]
     states = (associative_scan if mode == "parallel" else scan)(a, b, h)
-    return (C[..., None, :] @ states.mT).squeeze(-2), states[:, -1].clone()  # a view would keep all T states alive
+    return (C[..., None, :] @ states.mT).squeeze(-2), states[
+        :, -1
+    ].clone()  # a view would keep all T states alive
 
 
 def _recurrent(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
