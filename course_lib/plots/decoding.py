@@ -59,7 +59,7 @@ def cache_plot(
     ax.set_xlim(TOKENS[0], TOKENS[-1])
     ax.set_xticks(TOKENS[::3])
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.xaxis.set_minor_locator(ticker.NullLocator())
     ax.set(xlabel="cached tokens, all sequences together", ylabel="size (GB)")
     legend_below(fig, ax)
