@@ -132,7 +132,10 @@ def _bench_parser(commands: argparse._SubParsersAction) -> None:
         commands, "bench", bench, "measure every mixer on this machine, over lengths, passes and dtypes"
     )
     parser.add_argument(
-        "what", nargs="?", choices=["mixers"], help="mixers: one table of every mixer beside its aim instead"
+        "what",
+        nargs="?",
+        choices=["mixers", "grader"],
+        help="mixers: one table of every mixer beside its aim instead; grader: submissions a minute",
     )
     parser.add_argument("--folder", metavar="DIR", type=Path, help="where the CSV files go")
     parser.add_argument(
@@ -284,6 +287,12 @@ def bench(options: argparse.Namespace) -> int:
         sweeps, files = mixers.record(options.folder or base / "build" / "bench", options.seconds or 350.0)
         print(mixers.table(sweeps))
         print(*files, sep="\n")
+        return 0
+    if options.what == "grader":
+        from course_lib.grading import throughput
+
+        sweep, path = throughput.record(options.folder or base / "data" / "measurements")
+        print(*throughput.lines(sweep), path, sep="\n")
         return 0
     from course_lib.timing import campaign, load_sweep
 
