@@ -9,6 +9,7 @@ kind of mistake they met.
 from __future__ import annotations
 
 import builtins
+import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from torch.utils._pytree import tree_leaves
 
+from course_lib import course
 from course_lib.exercises.cases import Case, Limit
 from course_lib.exercises.check import evaluate
 from course_lib.exercises.judge import Verdict, judge, summarise
@@ -23,7 +25,7 @@ from course_lib.exercises.question import CodeQuestion, Question
 from course_lib.grading import sandbox
 from course_lib.grading.inside import wire
 from course_lib.grading.intake import Submission
-from course_lib.grading.release import Release, checked, defined, release
+from course_lib.grading.release import Release, check_private, checked, defined, release
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxError
 from course_lib.grading.secret import Graded, graded_cases
 
@@ -45,6 +47,7 @@ HIDDEN_WORDS = {
     "nonfinite": "NaN or an infinity comes back where a number is expected.",
     "value": "a result has not the values that are expected.",
 }
+UNFIT = "the call changes its inputs in place, or gives nothing that can be judged."
 WAITED = "not tried: a case before it took too long."
 GIVEN_UP = "not tried: the notebook had to be started too often, or took too much time in all"
 SAFE_ERRORS = frozenset(name for name in vars(builtins) if name.endswith("Error")) | {"AbsentError"}
@@ -87,8 +90,9 @@ class Result:
     seconds: float = 0
 
     def as_json(self) -> dict:
-        """Plain lists and dicts."""
-        return asdict(self)
+        """Plain lists and dicts. A lone surrogate, which no file can hold, becomes a question mark."""
+        text = json.dumps(asdict(self), ensure_ascii=False)
+        return json.loads(text.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,19 @@ class Terms:
     only: tuple[str, ...] = ()  # questions; all when empty
     unsafe: bool = False
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """ValueError for a folder of questions that cannot be used, and for a question that is not there."""
+        if self.private:
+            check_private(Path(self.private))
+        ready = [chapter.number for chapter in course.load().ready]
+        for id in self.only:
+            known = [q.id for q in self.release(id[:2]).questions] if id[:2] in ready else []
+            if id not in known:
+                hint = (
+                    f"chapter {id[:2]} has {', '.join(known)}" if known else "an id such as 08.2 is expected"
+                )
+                raise ValueError(f"there is no question {id}: {hint}")
 
     def release(self, chapter: str) -> Release:
         """The chapter as it was handed out."""
@@ -131,6 +148,7 @@ class _Run:
         self.terms, self.uid = terms, uid
         self.release = terms.release(submission.chapter)
         self.sources = submission.sources
+        self.own_names = dict(pair for source in self.sources for pair in checked(source))
         self.cells = [i for i, source in enumerate(self.sources) if not self.release.skips(source)]
         self.dropped: dict[int, str] = {}  # cells that ended the sandbox
         self.errors: dict[int, str] = {}
@@ -189,10 +207,13 @@ class _Run:
     # Questions
 
     def questions(self) -> list[QuestionResult]:
-        """Every question's result: first what may be told in full, then what is secret."""
+        """Every question's result: first what may be told in full, then what is secret. A choice or a number is
+        told in full, so it is taken before any function could have written a secret case's number there.
+        """
         asked = [q for q in self.release.questions if not self.terms.only or q.id in self.terms.only]
+        values = {q.id: self._value(q) for q in asked if not isinstance(q, CodeQuestion)}
         told = {q.id: self._on_visible_cases(q) for q in asked if isinstance(q, CodeQuestion)}
-        results = [self._code(q, told[q.id]) if q.id in told else self._value(q) for q in asked]
+        results = [values[q.id] if q.id in values else self._code(q, told[q.id]) for q in asked]
         for i, why in sorted(self.dropped.items()):
             self.trouble.append(
                 f"code cell {i + 1} was left out: {why}. It begins: {self.sources[i].strip()[:80]}"
@@ -201,15 +222,13 @@ class _Run:
 
     def name(self, question: Question) -> str | None:
         """The name that answers a question: the released notebook's, else the one that the student checks."""
-        if question.id in self.release.names:
-            return self.release.names[question.id]
-        own = dict(pair for source in self.sources for pair in checked(source))
-        return own.get(question.id)
+        return self.release.names.get(question.id) or self.own_names.get(question.id)
 
-    def _absent(self, name: str | None) -> tuple[str, str]:
+    def _absent(self, question: Question) -> tuple[str, str]:
         """(state, message) of an answer that is not there after all cells have run."""
+        name, own = self.name(question), self.own_names.get(question.id)
         if name is None:
-            return "missing", "the notebook nowhere says which function answers it."
+            return "missing", f'the notebook nowhere checks it: check("{question.id}", …) is expected.'
         places = [i for i, source in enumerate(self.sources) if name in defined(source)]
         touched = [i for i in places if i in self.cells]
         for i in touched:
@@ -222,7 +241,12 @@ class _Run:
             return "missing", f"the cell that should define `{name}` fails: {self.errors[unread[0]]}"
         if places:
             return "not attempted", ""
-        return "missing", f"`{name}` is defined nowhere in the notebook."
+        other = (
+            f" It checks `{own}` instead; the answer must have its own name."
+            if own not in (None, name)
+            else ""
+        )
+        return "missing", f"`{name}` is defined nowhere in the notebook.{other}"
 
     def _value(self, question: Question) -> QuestionResult:
         """A choice or a number."""
@@ -231,7 +255,7 @@ class _Run:
         try:
             found, _ = self.ask({"op": "name", "what": name}, self.terms.limits.case_seconds)
             if found["state"] == "missing":
-                result.state, result.message = self._absent(name)
+                result.state, result.message = self._absent(question)
                 return result
             _, value = self.ask({"op": "fetch"}, self.terms.limits.case_seconds)
         except SandboxError as error:
@@ -305,14 +329,14 @@ class _Run:
             state = "timeout" if error.reason == "time" else "failed"
             return Verdict(case, state, f"{ENDED.get(error.reason, GIVEN_UP)}.")
         if reply["state"] == "missing":
-            return Verdict(case, *self._absent(name))
+            return Verdict(case, *self._absent(question))
         if reply["state"] == "returned":
             verdict = judge(question, case, value, right)
             return verdict if tell else replace(verdict, message=_hidden(question, verdict))
         if reply["state"] == "raised":
             return Verdict(case, "raised", _told(reply) if tell else _kind(reply))
         state = "not attempted" if reply["state"] == "not attempted" else "failed"
-        return Verdict(case, state, _words(reply, "text") if tell and state == "failed" else "")
+        return Verdict(case, state, "" if state != "failed" else _words(reply, "text") if tell else UNFIT)
 
     def _call(self, question: CodeQuestion, name: str | None, case: Case) -> tuple[dict, object]:
         """Loads a case's arguments, runs the answer, fetches what it returned."""

@@ -24,13 +24,18 @@ class Graded:
 
 
 def graded_cases(question: CodeQuestion, seed: str) -> list[Graded]:
-    """The secret cases of a question, limits last, so that what is slow comes after what is cheap."""
+    """The secret cases of a question, limits last, so that what is slow comes after what is cheap.
+
+    ValueError for a question that has none: every answer to it would be right.
+    """
     rng = random.Random(f"{seed}\0{question.id}")
     found = [case for visible in question.visible if (case := _renewed(question, visible, rng)) is not None]
     for entry in question.hidden:
         found += entry.cases(rng) if isinstance(entry, Shapes) else [entry.reseeded(rng.getrandbits(62))]
     ordinary = [case for case in found if not isinstance(case, Limit)]
     limits = [case for case in found if isinstance(case, Limit)]
+    if not found:
+        raise ValueError(f"{question.id} has no case whose inputs depend on its seed: declare hidden ones")
     labels = [f"case {i}" for i in range(1, len(ordinary) + 1)] + [f"limit: {case.name}" for case in limits]
     return [Graded(label, case) for label, case in zip(labels, ordinary + limits, strict=True)]
 

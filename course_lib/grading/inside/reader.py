@@ -23,15 +23,21 @@ def main() -> None:
         result = {"problem": "the file is too large to read"}
     except RecursionError:
         result = {"problem": "the file is nested too deeply"}
+    except json.JSONDecodeError:
+        result = {"problem": "it is no notebook: what it holds is no JSON, or was cut off"}
     except Exception as error:  # noqa: BLE001 - whatever a file can make json or nbformat raise
-        result = {"problem": f"no notebook: {type(error).__name__}"}
+        result = {"problem": f"it is no notebook that can be read: {error or type(error).__name__}"[:120]}
     json.dump(result, sys.stdout)
 
 
 def sources(data: bytes) -> list[str]:
     """The code of every cell, in order. Bytes that are no UTF-8 become a sign that says so."""
+    if not data.strip():
+        raise ValueError("the file is empty")
     codec = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     notebook = json.loads(data.decode(codec, errors="replace"))
+    if not isinstance(notebook, dict) or not notebook.keys() & {"cells", "worksheets"}:
+        raise ValueError("it has no cells")
     if notebook.get("nbformat", 4) < 4:
         notebook = modern(notebook)
     cells = [cell for cell in notebook["cells"] if cell.get("cell_type") == "code"]

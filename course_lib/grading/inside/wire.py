@@ -18,6 +18,7 @@ MAX_BYTES = 512 * 2**20
 MAX_NODES = 200_000
 MAX_DEPTH = 20
 MAX_TEXT = 100_000
+MAX_KEYS = 1_000  # of one dict: keys can be chosen so that each collides with all before it
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -56,6 +57,8 @@ class _Packer:
             tag = "list" if isinstance(value, list) else "tuple"
             return [tag, [self.node(item, depth + 1) for item in value]]
         if isinstance(value, Mapping):
+            if len(value) > MAX_KEYS:
+                raise WireError("a dict of too many keys")
             return ["dict", [[self.node(k, depth + 1), self.node(v, depth + 1)] for k, v in value.items()]]
         return _leaf(value)
 
@@ -125,6 +128,8 @@ class _Unpacker:
         if tag in ("tuple", "list"):
             items = [self.node(item, depth + 1) for item in rest[0]]
             return items if tag == "list" else tuple(items)
+        if tag == "dict" and len(rest[0]) > MAX_KEYS:
+            raise WireError("a dict of too many keys")
         if tag == "dict":
             return {self.node(k, depth + 1): self.node(v, depth + 1) for k, v in rest[0]}
         return self._tensor(*rest) if tag == "tensor" else LEAVES[tag](*rest)
