@@ -23,6 +23,9 @@ from course_lib.timing.store import write_whole
 
 MAX_NAME, MAX_WORDS = 100, 600
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "|", "%", "＝", "＋", "－", "＠")
+SECOND_CELL = re.compile(
+    r";(?=\s*[" + re.escape("".join(FORMULA)) + "])"
+)  # where ; separates, = would follow
 MAX_FILE_NAME = 150  # bytes: with an ending, a mark, and what is appended while writing, well below 255
 SYMBOLS = {"passed": "✓", "partly": "◐", "not attempted": "–"}
 STYLE = (
@@ -176,9 +179,7 @@ def plain(cell: object) -> object:
     """A cell without line breaks; one that a spreadsheet would take for a formula is quoted."""
     if not isinstance(cell, str):
         return "" if cell is None else f"{cell:g}" if isinstance(cell, float) else cell
-    text = _printable(" ".join(cell.split()) if cell.strip() else "").replace(
-        ";", ","
-    )  # ; may separate cells
+    text = SECOND_CELL.sub(",", _printable(" ".join(cell.split())))
     return f"'{text}" if text.startswith(FORMULA) or cell.startswith(FORMULA) else text
 
 
