@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
+import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +33,9 @@ from course_lib.grading.secret import Graded, graded_cases
 
 FETCH_SECONDS = 5
 MAX_RESTARTS = 20
+WALL_PER_CPU = (
+    2  # of a submission, once something ended its sandbox: cells that sleep must not hold up a class
+)
 SLACK_BYTES = (
     64 * sandbox.MEGABYTE
 )  # what Python, malloc and its fragments take beside an answer's own tensors
@@ -47,6 +52,7 @@ HIDDEN_WORDS = {
     "nonfinite": "NaN or an infinity comes back where a number is expected.",
     "value": "a result has not the values that are expected.",
 }
+CELL = re.compile(r"\(<ipython-input-[^>]*>, line (\d+)\)")  # how Python calls the place of a syntax error
 UNFIT = "the call changes its inputs in place, or gives nothing that can be judged."
 WAITED = "not tried: a case before it took too long."
 GIVEN_UP = "not tried: the notebook had to be started too often, or took too much time in all"
@@ -137,7 +143,7 @@ def grade(submission: Submission, terms: Terms) -> Result:
             result.questions = run.questions()
         finally:
             run.close()
-    result.trouble, result.seconds = run.trouble, run.spent
+    result.trouble, result.seconds = run.trouble, round(time.monotonic() - run.began, 2)
     return result
 
 
@@ -154,7 +160,7 @@ class _Run:
         self.errors: dict[int, str] = {}
         self.trouble: list[str] = []
         self.box: Sandbox | None = None
-        self.restarts, self.spent = 0, 0.0
+        self.restarts, self.spent, self.began = 0, 0.0, time.monotonic()
         self.sparing = False
 
     # The sandbox
@@ -168,7 +174,8 @@ class _Run:
     def ready(self) -> Sandbox:
         """A sandbox in which every cell has run that can. SandboxError once it was started too often."""
         while self.box is None:
-            if self.restarts > MAX_RESTARTS or self.spent > self.terms.limits.submission_seconds:
+            allowed, passed = self.terms.limits.submission_seconds, time.monotonic() - self.began
+            if self.restarts > MAX_RESTARTS or self.spent > allowed or passed > WALL_PER_CPU * allowed:
                 raise SandboxError("given up")
             self.restarts += 1
             self.box = Sandbox(self.terms.limits, self.uid, unsafe=self.terms.unsafe, sparing=self.sparing)
@@ -216,7 +223,7 @@ class _Run:
         results = [values[q.id] if q.id in values else self._code(q, told[q.id]) for q in asked]
         for i, why in sorted(self.dropped.items()):
             self.trouble.append(
-                f"code cell {i + 1} was left out: {why}. It begins: {self.sources[i].strip()[:80]}"
+                f"code cell {i + 1} was left out: {why}. It begins: {self.sources[i].strip()[:80]!r}"
             )
         return results
 
@@ -241,11 +248,7 @@ class _Run:
             return "missing", f"the cell that should define `{name}` fails: {self.errors[unread[0]]}"
         if places:
             return "not attempted", ""
-        other = (
-            f" It checks `{own}` instead; the answer must have its own name."
-            if own not in (None, name)
-            else ""
-        )
+        other = f" It checks `{own}` instead: give it that name." if own not in (None, name) else ""
         return "missing", f"`{name}` is defined nowhere in the notebook.{other}"
 
     def _value(self, question: Question) -> QuestionResult:
@@ -264,7 +267,7 @@ class _Run:
         report = evaluate(question, value)
         result.state, result.points = report.state, report.points
         result.message = "" if report.state == "passed" else report.message
-        result.cases = [CaseResult("answer", report.state)]
+        result.cases = [CaseResult("answer", report.state, result.message)]
         return result
 
     def _on_visible_cases(self, question: CodeQuestion) -> str:
@@ -287,7 +290,7 @@ class _Run:
             result.cases.append(CaseResult(entry.label, verdict.state, verdict.message))
             if verdict.state in ("not attempted", "missing"):
                 result.state, result.message = verdict.state, verdict.message
-                result.cases = [CaseResult(e.label, verdict.state) for e in graded]
+                result.cases = [CaseResult(e.label, verdict.state, verdict.message) for e in graded]
                 return result
             if verdict.state == "timeout":  # the others would wait as long
                 rest = graded[at + 1 :]
@@ -387,7 +390,7 @@ def _nbytes(value: object) -> int:
 def _words(reply: dict, key: str) -> str:
     """A text of a reply, which may be anything."""
     text = reply.get(key, "")
-    return " ".join(text.split())[:400] if isinstance(text, str) else ""
+    return CELL.sub(r"(line \1)", " ".join(text.split())[:400]) if isinstance(text, str) else ""
 
 
 def _told(reply: dict) -> str:
