@@ -59,6 +59,10 @@ GIVEN_UP = "not tried: the notebook had to be started too often, or took too muc
 SAFE_ERRORS = frozenset(name for name in vars(builtins) if name.endswith("Error")) | {"AbsentError"}
 
 
+class StartError(RuntimeError):
+    """The sandbox does not start: never a student's fault, so that no grade follows from it."""
+
+
 @dataclass(frozen=True)
 class CaseResult:
     """One case of one question."""
@@ -167,7 +171,7 @@ class _Run:
 
     def close(self) -> None:
         if self.box is not None:
-            self.spent += self.box.spent
+            self.spent += max(self.box.spent, self.box.cpu())  # cpu: also what ended without a reply
             self.box.close()
             self.box = None
 
@@ -178,11 +182,20 @@ class _Run:
             if self.restarts > MAX_RESTARTS or self.spent > allowed or passed > WALL_PER_CPU * allowed:
                 raise SandboxError("given up")
             self.restarts += 1
-            self.box = Sandbox(self.terms.limits, self.uid, unsafe=self.terms.unsafe, sparing=self.sparing)
+            self.box = self._started()
             for i in self.cells:
                 if i not in self.dropped and not self._cell(i):
                     break
         return self.box
+
+    def _started(self) -> Sandbox:
+        terms = self.terms
+        try:
+            return Sandbox(terms.limits, self.uid, unsafe=terms.unsafe, sparing=self.sparing)
+        except SandboxError as error:
+            raise StartError(
+                f"the sandbox does not start here ({error.reason}): try `bwrap` by hand"
+            ) from error
 
     def _cell(self, i: int) -> bool:
         """Runs a cell; False when it took the sandbox with it."""

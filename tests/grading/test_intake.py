@@ -135,6 +135,11 @@ def test_moodles_folder_of_online_text_beside_a_notebook_is_no_second_student(pa
     ]
 
 
+def test_grades_beside_the_submissions_are_no_student(folder):
+    files = dict.fromkeys(("grades/seed", "grades/run.json", "grades/feedback/alice.html"), b"")
+    assert who(folder({"alice/x.ipynb": GOOD} | files)) == [("alice", "")]
+
+
 def test_a_teachers_file_beside_a_flat_folder_is_no_student(folder):
     assert who(folder({"alice.ipynb": GOOD, "README.txt": b""})) == [("alice", "")]
 

@@ -183,6 +183,37 @@ def test_no_chapter_no_questions():
     assert "no JSON" in result["trouble"][0]
 
 
+def test_a_sandbox_that_does_not_start_is_nobodys_zero(monkeypatch):
+    def broken(*arguments: object, **options: object) -> None:
+        raise SandboxError("died")
+
+    monkeypatch.setattr(module, "Sandbox", broken)
+    with pytest.raises(module.StartError, match="does not start"):
+        grade(read("alice", "", "a.ipynb", notebook_bytes(SOLVED)), Terms(SEED, unsafe=True))
+
+
+def test_time_that_ended_without_a_reply_is_counted(monkeypatch):
+    class Burnt:
+        spent, made = 0.0, 0
+
+        def __init__(self, *arguments: object, **options: object) -> None:
+            Burnt.made += 1
+
+        def ask(self, *arguments: object) -> None:
+            raise SandboxError("time")
+
+        def cpu(self) -> float:
+            return 400.0
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "Sandbox", Burnt)
+    cells = [f"x = {i}" for i in range(9)]
+    grade(read("alice", "", "a.ipynb", notebook_bytes([*cells, *SOLVED])), Terms(SEED, unsafe=True))
+    assert Burnt.made == 1 + Limits().submission_seconds // 400
+
+
 def test_cells_that_sleep_do_not_hold_up_a_class(monkeypatch):
     clock = iter(range(0, 10**6, 500))
 
@@ -194,6 +225,9 @@ def test_cells_that_sleep_do_not_hold_up_a_class(monkeypatch):
 
         def ask(self, *arguments: object) -> None:
             raise SandboxError("time")
+
+        def cpu(self) -> float:
+            return 0.0
 
         def close(self) -> None:
             pass

@@ -229,6 +229,12 @@ def test_named_malformed_values(node):
         wire.unpack(node, b"")
 
 
+def test_a_bool_is_true_or_false_whatever_byte_came():
+    value = wire.unpack(["tensor", "bool", [3]], b"\x00\x01\x02")
+    assert value.to(torch.int64).tolist() == [0, 1, 1]
+    assert value.view(torch.uint8).tolist() == [0, 1, 1]
+
+
 def test_bytes_that_nobody_claims():
     with pytest.raises(WireError, match="no tensor claims"):
         wire.unpack(["none"], b"12345678")
