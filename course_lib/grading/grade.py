@@ -27,8 +27,10 @@ from course_lib.grading.release import Release, checked, defined, release
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxError
 from course_lib.grading.secret import Graded, graded_cases
 
-FETCH_SECONDS = 5
-MAX_RESTARTS = 20
+CARRY_SECONDS = 5  # for inputs or a result of a Limit on their way, in which nothing is computed
+MAX_RESTARTS = 60
+MAX_ENDS = 3  # in a row: the cases of one question may not use up the restarts of all others
+HELD_BYTES = 256 * sandbox.MEGABYTE  # what a notebook may hold before a Limit and not have counted
 SLACK_BYTES = (
     64 * sandbox.MEGABYTE
 )  # what Python, malloc and its fragments take beside an answer's own tensors
@@ -46,6 +48,7 @@ HIDDEN_WORDS = {
     "value": "a result has not the values that are expected.",
 }
 WAITED = "not tried: a case before it took too long."
+ENDED_OFTEN = f"not tried: {MAX_ENDS} cases before it ended the notebook's process."
 GIVEN_UP = "not tried: the notebook had to be started too often, or took too much time in all"
 SAFE_ERRORS = frozenset(name for name in vars(builtins) if name.endswith("Error")) | {"AbsentError"}
 
@@ -137,6 +140,7 @@ class _Run:
         self.trouble: list[str] = []
         self.box: Sandbox | None = None
         self.restarts, self.spent = 0, 0.0
+        self.fresh = 0  # bytes of a sandbox before its first cell
         self.sparing = False
 
     # The sandbox
@@ -154,6 +158,7 @@ class _Run:
                 raise SandboxError("given up")
             self.restarts += 1
             self.box = Sandbox(self.terms.limits, self.uid, unsafe=self.terms.unsafe, sparing=self.sparing)
+            self.fresh = self.box.memory()
             for i in self.cells:
                 if i not in self.dropped and not self._cell(i):
                     break
@@ -189,10 +194,11 @@ class _Run:
     # Questions
 
     def questions(self) -> list[QuestionResult]:
-        """Every question's result: first what may be told in full, then what is secret."""
+        """Every question's result: first all that may be told in full, values too, then what is secret."""
         asked = [q for q in self.release.questions if not self.terms.only or q.id in self.terms.only]
         told = {q.id: self._on_visible_cases(q) for q in asked if isinstance(q, CodeQuestion)}
-        results = [self._code(q, told[q.id]) if q.id in told else self._value(q) for q in asked]
+        values = {q.id: self._value(q) for q in asked if q.id not in told}
+        results = [values[q.id] if q.id in values else self._code(q, told[q.id]) for q in asked]
         for i, why in sorted(self.dropped.items()):
             self.trouble.append(
                 f"code cell {i + 1} was left out: {why}. It begins: {self.sources[i].strip()[:80]}"
@@ -258,6 +264,7 @@ class _Run:
         """The secret cases: one share of the points each."""
         result = QuestionResult(question.id, question.title, question.points)
         name, graded = self.name(question), secret_cases(self.terms.seed, question)
+        ended = 0
         for at, entry in enumerate(graded):
             verdict = self._try(question, name, entry.case, expected(question, entry.case), tell=False)
             result.cases.append(CaseResult(entry.label, verdict.state, verdict.message))
@@ -268,6 +275,10 @@ class _Run:
             if verdict.state == "timeout":  # the others would wait as long
                 rest = graded[at + 1 :]
                 result.cases += [CaseResult(e.label, "failed", WAITED) for e in rest]
+                break
+            ended = ended + 1 if self.box is None and not isinstance(entry.case, Limit) else 0
+            if ended == MAX_ENDS:
+                result.cases += [CaseResult(e.label, "failed", ENDED_OFTEN) for e in graded[at + 1 :]]
                 break
         passed = sum(case.state == "passed" for case in result.cases)
         result.points = (
@@ -319,25 +330,28 @@ class _Run:
         limits = self.terms.limits
         node, buffers = wire.pack(question.arguments(case))
         limited = isinstance(case, Limit)
-        seconds = case.cpu_seconds * (1 + self.sparing) if limited else limits.case_seconds
-        loaded, _ = self.ask(
-            {"op": "load", "arguments": node, "keep": not limited}, limits.case_seconds, buffers
-        )
+        seconds = case.cpu_seconds if limited else limits.case_seconds
+        carry = CARRY_SECONDS if limited else limits.case_seconds
+        loaded, _ = self.ask({"op": "load", "arguments": node, "keep": not limited}, carry, buffers)
         if loaded["state"] != "returned":
             return loaded, None
-        before = self.box.forget_peak() if limited else 0
-        allowed = (
-            min(limits.memory_bytes, before + int(case.gigabytes * 1e9) + SLACK_BYTES) if limited else None
-        )
+        allowed = self._allowed(case, sum(map(len, buffers))) if limited else None
         ran, _ = self.ask({"op": "run", "what": name}, seconds, memory=allowed)
         if ran["state"] != "returned":
             return ran, None
         peak = self.box.peak() if limited else 0
-        fetched, value = self.ask({"op": "fetch"}, FETCH_SECONDS)
+        fetched, value = self.ask({"op": "fetch"}, carry)
         # What an answer puts off until it is fetched counts too; sending takes two copies of what is sent.
         if limited and (peak > allowed or self.box.peak() > allowed + 2 * _nbytes(value)):
             raise SandboxError("memory")
         return fetched, value
+
+    def _allowed(self, case: Limit, given: int) -> int:
+        """Bytes that a sandbox may hold on a Limit. What the notebook holds before does not count, within
+        bounds: a buffer made beforehand would else be room that nobody measures.
+        """
+        before = min(self.box.forget_peak(), self.fresh + HELD_BYTES + 2 * given)
+        return min(self.terms.limits.memory_bytes, before + int(case.gigabytes * 1e9) + SLACK_BYTES)
 
 
 @lru_cache(maxsize=256)

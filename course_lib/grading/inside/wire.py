@@ -17,6 +17,7 @@ MAX_JSON = 8 * 2**20
 MAX_BYTES = 512 * 2**20
 MAX_NODES = 200_000
 MAX_DEPTH = 20
+MAX_KEYS = 1_000  # of one dict: keys can be chosen that all meet in one place of its table
 MAX_TEXT = 100_000
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -56,6 +57,8 @@ class _Packer:
             tag = "list" if isinstance(value, list) else "tuple"
             return [tag, [self.node(item, depth + 1) for item in value]]
         if isinstance(value, Mapping):
+            if len(value) > MAX_KEYS:
+                raise WireError("the value has too many keys")
             return ["dict", [[self.node(k, depth + 1), self.node(v, depth + 1)] for k, v in value.items()]]
         return _leaf(value)
 
@@ -126,6 +129,8 @@ class _Unpacker:
             items = [self.node(item, depth + 1) for item in rest[0]]
             return items if tag == "list" else tuple(items)
         if tag == "dict":
+            if len(rest[0]) > MAX_KEYS:
+                raise WireError("malformed value")
             return {self.node(k, depth + 1): self.node(v, depth + 1) for k, v in rest[0]}
         return self._tensor(*rest) if tag == "tensor" else LEAVES[tag](*rest)
 
