@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from course_lib import course
 from course_lib.grading import filter
@@ -150,27 +151,28 @@ class Sandbox:
         nonce = secrets.token_hex(16)
         options = {"fd": theirs.fileno(), "nonce": nonce, "limits": _rlimits(limits, unsafe)}
         inside = _environment(sparing) | ({} if unsafe else {"HOME": "/tmp", "COURSE_GIVEN": "/grader/given"})
-        with theirs, _filter(unsafe) as rules, tempfile.TemporaryFile() as complaints:
+        with theirs, _filter(unsafe) as rules, _pipe() as (heard, complaints):
             command = _python(options) if unsafe else _bubblewrap(limits, uid, rules[0], options, inside)
             self.process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno(), *rules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=complaints,  # until the harness is there; then nobody listens
-                env=inside if unsafe else {"PATH": os.environ.get("PATH", os.defpath)},
+                stderr=complaints,  # of a start that fails: nobody listens once the harness is there
+                env=inside if unsafe else {},  # where bubblewrap is the same user, its own can be read inside
                 start_new_session=True,
             )
             theirs.close()
             try:
                 self._expect(nonce, self._bounds(limits.start_seconds))
-            except BaseException as error:
+            except SandboxError as error:  # no code of a student's has run
                 self.close()
-                if not isinstance(error, SandboxError):
-                    raise
-                complaints.seek(0)  # no code of a student's has run
-                why = complaints.read().decode(errors="replace").strip()[-300:] or error.reason
+                said = (heard.read() or b"").decode(errors="replace").strip()
+                why = said[-300:] or error.reason
                 raise RefusedError(f"the sandbox does not start here: {why}") from None
+            except BaseException:
+                self.close()
+                raise
         self.spent = self._charged()
 
     def __enter__(self) -> Sandbox:
@@ -409,18 +411,24 @@ def _python(options: dict) -> list[str]:
 
 
 @contextlib.contextmanager
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Both ends of a pipe: what is read, without waiting, and what is written."""
+    source, target = os.pipe()
+    os.set_blocking(source, False)
+    with open(source, "rb", buffering=0) as reader, open(target, "wb", buffering=0) as writer:
+        yield reader, writer
+
+
+@contextlib.contextmanager
 def _filter(unsafe: bool) -> Iterator[list[int]]:
     """A file descriptor from which bubblewrap reads the filter of system calls; none without a sandbox."""
     if unsafe:
         yield []
         return
-    source, target = os.pipe()
-    with open(target, "wb") as file:
-        file.write(filter.program())
-    try:
-        yield [source]
-    finally:
-        os.close(source)
+    with _pipe() as (source, target):
+        target.write(filter.program())
+        target.close()
+        yield [source.fileno()]
 
 
 def _bubblewrap(
@@ -428,7 +436,7 @@ def _bubblewrap(
 ) -> list[str]:
     """The sandbox: nothing of the host but the system's programs and this Python, read-only."""
     command = [
-        "bwrap",
+        shutil.which("bwrap") or "bwrap",
         "--unshare-pid",
         "--unshare-net",
         "--unshare-ipc",
