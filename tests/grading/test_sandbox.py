@@ -267,6 +267,12 @@ def test_threads_count_and_so_does_what_goes_on_behind_a_reply(fresh: Sandbox) -
     assert ends(fresh, "import time\ntime.sleep(0.2)", seconds=0.3) == "time"
 
 
+def test_sleeping_is_charged(fresh: Sandbox) -> None:
+    before = fresh.spent
+    cell(fresh, "import time\ntime.sleep(1)")
+    assert fresh.spent - before > 0.5
+
+
 def test_memory_is_read_from_outside(fresh: Sandbox) -> None:
     limit = fresh.memory() + 100 * MEGABYTE
     source = "import torch, time\nx = torch.ones(300_000_000, dtype=torch.uint8)\ntime.sleep(5)"
