@@ -31,11 +31,10 @@ from course_lib.grading.release import Release, check_private, checked, defined,
 from course_lib.grading.sandbox import Limits, Sandbox, SandboxError
 from course_lib.grading.secret import Graded, graded_cases
 
-FETCH_SECONDS = 5
-MAX_RESTARTS = 20
-WALL_PER_CPU = (
-    2  # of a submission, once something ended its sandbox: cells that sleep must not hold up a class
-)
+CARRY_SECONDS = 5  # for inputs or a result of a Limit on their way, in which nothing is computed
+MAX_RESTARTS = 60
+MAX_ENDS = 3  # in a row: the cases of one question may not use up the restarts of all others
+HELD_BYTES = 256 * sandbox.MEGABYTE  # what a notebook may hold before a Limit and not have counted
 SLACK_BYTES = (
     64 * sandbox.MEGABYTE
 )  # what Python, malloc and its fragments take beside an answer's own tensors
@@ -55,12 +54,9 @@ HIDDEN_WORDS = {
 CELL = re.compile(r"\(<ipython-input-[^>]*>, line (\d+)\)")  # how Python calls the place of a syntax error
 UNFIT = "the call changes its inputs in place, or gives nothing that can be judged."
 WAITED = "not tried: a case before it took too long."
+ENDED_OFTEN = f"not tried: {MAX_ENDS} cases before it ended the notebook's process."
 GIVEN_UP = "not tried: the notebook had to be started too often, or took too much time in all"
 SAFE_ERRORS = frozenset(name for name in vars(builtins) if name.endswith("Error")) | {"AbsentError"}
-
-
-class StartError(RuntimeError):
-    """The sandbox does not start: never a student's fault, so that no grade follows from it."""
 
 
 @dataclass(frozen=True)
@@ -165,37 +161,29 @@ class _Run:
         self.trouble: list[str] = []
         self.box: Sandbox | None = None
         self.restarts, self.spent, self.began = 0, 0.0, time.monotonic()
+        self.fresh = 0  # bytes of a sandbox before its first cell
         self.sparing = False
 
     # The sandbox
 
     def close(self) -> None:
         if self.box is not None:
-            self.spent += max(self.box.spent, self.box.cpu())  # cpu: also what ended without a reply
+            self.spent += self.box.spent
             self.box.close()
             self.box = None
 
     def ready(self) -> Sandbox:
         """A sandbox in which every cell has run that can. SandboxError once it was started too often."""
         while self.box is None:
-            allowed, passed = self.terms.limits.submission_seconds, time.monotonic() - self.began
-            if self.restarts > MAX_RESTARTS or self.spent > allowed or passed > WALL_PER_CPU * allowed:
+            if self.restarts > MAX_RESTARTS or self.spent > self.terms.limits.submission_seconds:
                 raise SandboxError("given up")
             self.restarts += 1
-            self.box = self._started()
+            self.box = Sandbox(self.terms.limits, self.uid, unsafe=self.terms.unsafe, sparing=self.sparing)
+            self.fresh = self.box.memory()
             for i in self.cells:
                 if i not in self.dropped and not self._cell(i):
                     break
         return self.box
-
-    def _started(self) -> Sandbox:
-        terms = self.terms
-        try:
-            return Sandbox(terms.limits, self.uid, unsafe=terms.unsafe, sparing=self.sparing)
-        except SandboxError as error:
-            raise StartError(
-                f"the sandbox does not start here ({error.reason}): try `bwrap` by hand"
-            ) from error
 
     def _cell(self, i: int) -> bool:
         """Runs a cell; False when it took the sandbox with it."""
@@ -298,6 +286,7 @@ class _Run:
         """The secret cases: one share of the points each."""
         result = QuestionResult(question.id, question.title, question.points)
         name, graded = self.name(question), secret_cases(self.terms.seed, question)
+        ended = 0
         for at, entry in enumerate(graded):
             verdict = self._try(question, name, entry.case, expected(question, entry.case), tell=False)
             result.cases.append(CaseResult(entry.label, verdict.state, verdict.message))
@@ -308,6 +297,10 @@ class _Run:
             if verdict.state == "timeout":  # the others would wait as long
                 rest = graded[at + 1 :]
                 result.cases += [CaseResult(e.label, "failed", WAITED) for e in rest]
+                break
+            ended = ended + 1 if self.box is None and not isinstance(entry.case, Limit) else 0
+            if ended == MAX_ENDS:
+                result.cases += [CaseResult(e.label, "failed", ENDED_OFTEN) for e in graded[at + 1 :]]
                 break
         passed = sum(case.state == "passed" for case in result.cases)
         result.points = (
@@ -359,25 +352,28 @@ class _Run:
         limits = self.terms.limits
         node, buffers = wire.pack(question.arguments(case))
         limited = isinstance(case, Limit)
-        seconds = case.cpu_seconds * (1 + self.sparing) if limited else limits.case_seconds
-        loaded, _ = self.ask(
-            {"op": "load", "arguments": node, "keep": not limited}, limits.case_seconds, buffers
-        )
+        seconds = case.cpu_seconds if limited else limits.case_seconds
+        carry = CARRY_SECONDS if limited else limits.case_seconds
+        loaded, _ = self.ask({"op": "load", "arguments": node, "keep": not limited}, carry, buffers)
         if loaded["state"] != "returned":
             return loaded, None
-        before = self.box.forget_peak() if limited else 0
-        allowed = (
-            min(limits.memory_bytes, before + int(case.gigabytes * 1e9) + SLACK_BYTES) if limited else None
-        )
+        allowed = self._allowed(case, sum(map(len, buffers))) if limited else None
         ran, _ = self.ask({"op": "run", "what": name}, seconds, memory=allowed)
         if ran["state"] != "returned":
             return ran, None
         peak = self.box.peak() if limited else 0
-        fetched, value = self.ask({"op": "fetch"}, FETCH_SECONDS)
+        fetched, value = self.ask({"op": "fetch"}, carry)
         # What an answer puts off until it is fetched counts too; sending takes two copies of what is sent.
         if limited and (peak > allowed or self.box.peak() > allowed + 2 * _nbytes(value)):
             raise SandboxError("memory")
         return fetched, value
+
+    def _allowed(self, case: Limit, given: int) -> int:
+        """Bytes that a sandbox may hold on a Limit. What the notebook holds before does not count, within
+        bounds: a buffer made beforehand would else be room that nobody measures.
+        """
+        before = min(self.box.forget_peak(), self.fresh + HELD_BYTES + 2 * given)
+        return min(self.terms.limits.memory_bytes, before + int(case.gigabytes * 1e9) + SLACK_BYTES)
 
 
 @lru_cache(maxsize=256)

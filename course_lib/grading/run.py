@@ -107,12 +107,17 @@ def _wanted(submission: Submission, order: Order) -> bool:
 
 
 def _graded(submission: Submission, order: Order, terms: Terms, results: Path) -> bool:
-    """Whether its result is there from a run with the same seed; naming students or questions grades anew."""
+    """Whether its result is there, with all questions, from a run with the same seed; naming students or
+    questions grades anew.
+    """
     path = results / f"{submission.key}.json"
     again = order.students or order.questions
     if again or not path.is_file():
         return False
-    return _load(path).get("seed") == seed_hash(terms.seed) and "fault" not in _load(path)
+    result = _load(path)
+    asked = {q.id for q in terms.release(submission.chapter).questions} if submission.chapter else set()
+    whole = asked <= {question["id"] for question in result["questions"]}
+    return whole and result.get("seed") == seed_hash(terms.seed) and "fault" not in result
 
 
 def _load(path: Path) -> dict:
@@ -162,6 +167,8 @@ def grade_all(waiting: list[Submission], terms: Terms, order: Order) -> Iterator
 
 
 def _died(future: Future) -> bool:
+    if future.cancelled():  # dask's way to say that its worker or scheduler has gone
+        return True
     error = future.exception()
     return isinstance(error, BrokenProcessPool) or type(error).__name__ in ("KilledWorker", "CancelledError")
 
@@ -191,7 +198,11 @@ def _workers(first: Order | None, order: Order) -> Iterator[Executor]:
     os.environ.update(WORKER_SETTINGS)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=jobs, mp_context=context, max_tasks_per_child=None) as pool:
-        yield pool
+        try:
+            yield pool
+        except BaseException:  # Ctrl-C above all: what has not begun shall not
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 Inside there is no network, no host process, no environment variable of the host, and nothing writable but one
 small private folder in memory. As root each sandbox runs as a user of its own that nobody else is; otherwise
 it runs as the one who grades, in a user namespace. CPU seconds and memory are read by the grader from the
-kernel's books, so nothing inside can lie about them.
+kernel's books, so nothing inside can lie about them; what those books would not show is refused, see `filter`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import platform
 import pwd
 import secrets
 import select
@@ -25,8 +26,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from course_lib import course
+from course_lib.grading import filter
 from course_lib.grading.inside import given, wire
 
 INSIDE = Path(__file__).with_name("inside")
@@ -39,7 +42,9 @@ INSTALL = "bubblewrap is missing. Debian and Ubuntu: apt install bubblewrap; Fed
 
 @dataclass(frozen=True)
 class Limits:
-    """What one sandbox may take. Seconds are of CPU; `wall_per_cpu` and `start_seconds` bound what sleeps."""
+    """What one sandbox may take. Seconds are of CPU, and of sleeping; `wall_per_cpu` is for a machine that is
+    too busy to give a sandbox its turn.
+    """
 
     cell_seconds: float = 60
     case_seconds: float = 20
@@ -47,10 +52,11 @@ class Limits:
     wall_per_cpu: float = 10
     start_seconds: float = 180
     memory_bytes: int = 4 * GIGABYTE  # of all its processes together
-    data_bytes: int = 3 * GIGABYTE  # of each process
+    data_bytes: int = 3 * GIGABYTE
+    address_bytes: int = 16 * GIGABYTE  # whatever happens between two looks at the books
     folder_bytes: int = 256 * MEGABYTE
     file_bytes: int = 64 * MEGABYTE
-    processes: int = 64
+    threads: int = 64
     files: int = 256
 
 
@@ -78,7 +84,9 @@ def require(unsafe: bool) -> None:
         raise RefusedError(
             "setpriv is missing, without which root cannot give up its rights: apt install util-linux"
         )
-    with user():
+    if not filter.known():
+        raise RefusedError(f"no filter of system calls is known for {platform.machine()} processors")
+    with user() as uid, Sandbox(Limits(), uid):
         pass
 
 
@@ -118,32 +126,54 @@ def _owner(entry: os.DirEntry) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """Where a request ends."""
+
+    cpu_end: float
+    idle_end: float
+    wall_end: float
+    memory: int
+
+
 class Sandbox:
     """A running harness. `with` it, so that its processes end."""
 
     def __init__(
         self, limits: Limits, uid: int | None, *, unsafe: bool = False, sparing: bool = False
     ) -> None:
-        self.limits = limits
+        self.limits, self.unsafe = limits, unsafe
         self.spent = 0.0
+        self._used, self._idle, self._looked, self._highest = 0.0, 0.0, time.monotonic(), 0
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.channel = ours
         nonce = secrets.token_hex(16)
         options = {"fd": theirs.fileno(), "nonce": nonce, "limits": _rlimits(limits, unsafe)}
         inside = _environment(sparing) | ({} if unsafe else {"HOME": "/tmp", "COURSE_GIVEN": "/grader/given"})
-        command = _python(options) if unsafe else _bubblewrap(limits, uid, options, inside)
-        with theirs:
+        with theirs, _filter(unsafe) as rules, _pipe() as (heard, complaints):
+            command = _python(options) if unsafe else _bubblewrap(limits, uid, rules[0], options, inside)
             self.process = subprocess.Popen(
                 command,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *rules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=inside if unsafe else {"PATH": os.environ.get("PATH", os.defpath)},
+                stderr=complaints,  # of a start that fails: nobody listens once the harness is there
+                env=inside if unsafe else {},  # where bubblewrap is the same user, its own can be read inside
                 start_new_session=True,
             )
-        ours.setblocking(False)
-        self.channel = ours
-        self._expect(nonce, limits.start_seconds, limits.start_seconds)
+            theirs.close()
+            try:
+                self._expect(nonce, self._bounds(limits.start_seconds))
+            except SandboxError as error:  # no code of a student's has run
+                self.close()
+                said = (heard.read() or b"").decode(errors="replace").strip()
+                why = said[-300:] or error.reason
+                raise RefusedError(f"the sandbox does not start here: {why}") from None
+            except BaseException:
+                self.close()
+                raise
+        self.spent = self._charged()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -152,13 +182,13 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Ends every process inside."""
-        family = _family(self.process.pid)
+        """Ends every process inside: with bubblewrap its process 1, and the kernel then ends the others."""
+        family = _family(self.process.pid) if self.unsafe else []
         self.process.kill()
-        self.process.wait()
         for pid in family:  # without a sandbox nothing else ends what the notebook started
             with contextlib.suppress(OSError):
                 os.kill(pid, 9)
+        self.process.wait()
         self.channel.close()
 
     def ask(
@@ -166,44 +196,55 @@ class Sandbox:
     ) -> tuple[dict, bytearray]:
         """Sends a request and waits for its reply, within `seconds` of CPU and `memory` bytes in all.
 
-        SandboxError when the sandbox dies, takes too much, or says what is not in the format.
+        What was used since the last reply counts too: a thread may go on behind it. SandboxError when the
+        sandbox dies, takes too much, or says what is not in the format.
         """
         nonce = secrets.token_hex(16)
-        start, wall_end = self.cpu(), time.monotonic() + 30 + self.limits.wall_per_cpu * seconds
-        self._send(wire.frame(request | {"nonce": nonce}, buffers), wall_end)
-        reply = self._expect(nonce, seconds, wall_end - time.monotonic(), memory)
-        self.spent += self.cpu() - start
-        return reply
+        self._looked = time.monotonic()
+        bounds = self._bounds(seconds, memory)
+        try:
+            self._send(wire.frame(request | {"nonce": nonce}, buffers), bounds)
+            return self._expect(nonce, bounds)
+        finally:
+            self.spent = self._charged()
 
-    def _send(self, pieces: list, wall_end: float) -> None:
+    def _bounds(self, seconds: float, memory: int | None = None) -> _Bounds:
+        """`seconds` of CPU after the last reply, as many of sleeping, and wall time for a machine that is busy."""
+        wall_end = time.monotonic() + 30 + self.limits.wall_per_cpu * seconds
+        return _Bounds(
+            self._used + seconds, self._idle + seconds, wall_end, memory or self.limits.memory_bytes
+        )
+
+    def _charged(self) -> float:
+        """CPU seconds so far, and those that were slept while the grader waited."""
+        self._used = max(self._used, self.cpu())
+        return self._used + self._idle
+
+    def _send(self, pieces: list, bounds: _Bounds) -> None:
         for piece in pieces:
             view = memoryview(piece).cast("B")
             while view:
-                self._wait(select.POLLOUT, wall_end)
+                self._wait(select.POLLOUT, bounds)
                 with contextlib.suppress(BlockingIOError):
                     view = view[self._io(self.channel.send, view) :]
 
-    def _expect(
-        self, nonce: str, seconds: float, wall: float, memory: int | None = None
-    ) -> tuple[dict, bytearray]:
-        cpu_end, wall_end = self.cpu() + seconds, time.monotonic() + wall
+    def _expect(self, nonce: str, bounds: _Bounds) -> tuple[dict, bytearray]:
         try:
-            text, total = wire.lengths(self._read(wire.HEADER.size, cpu_end, wall_end, memory))
-            message = wire.parse(bytes(self._read(text, cpu_end, wall_end, memory)))
+            text, total = wire.lengths(self._read(wire.HEADER.size, bounds))
+            message = wire.parse(bytes(self._read(text, bounds)))
         except wire.WireError as error:
             raise SandboxError("protocol") from error
-        data = self._read(total, cpu_end, wall_end, memory)
+        data = self._read(total, bounds)
         if message.get("nonce") != nonce or not isinstance(message.get("state"), str):
             raise SandboxError("protocol")
-        if self.cpu() > cpu_end:
-            raise SandboxError("time")
+        self._look(bounds)
         return message, data
 
-    def _read(self, count: int, cpu_end: float, wall_end: float, memory: int | None) -> bytearray:
+    def _read(self, count: int, bounds: _Bounds) -> bytearray:
         """Grows with what arrives, so that an announced size costs nothing."""
         data = bytearray()
         while len(data) < count:
-            self._wait(select.POLLIN, wall_end, cpu_end, memory)
+            self._wait(select.POLLIN, bounds)
             with contextlib.suppress(BlockingIOError):
                 piece = self._io(self.channel.recv, min(count - len(data), 2**20))
                 if not piece:
@@ -211,19 +252,29 @@ class Sandbox:
                 data += piece
         return data
 
-    def _wait(
-        self, event: int, wall_end: float, cpu_end: float = float("inf"), memory: int | None = None
-    ) -> None:
-        """Until the channel is ready, looking at the books every POLL_SECONDS."""
+    def _wait(self, event: int, bounds: _Bounds) -> None:
+        """Until the channel is ready, looking at the books every POLL_SECONDS, also where it is never silent."""
         poll = select.poll()
         poll.register(self.channel, event)
-        while not poll.poll(1000 * POLL_SECONDS):
-            if time.monotonic() > wall_end or self.cpu() > cpu_end:
-                raise SandboxError("time")
-            if self.memory() > (memory or self.limits.memory_bytes):
-                raise SandboxError("memory")
-            if self.process.poll() is not None:
+        ready = False
+        while not ready:
+            ready = bool(poll.poll(1000 * POLL_SECONDS))
+            if time.monotonic() - self._looked >= POLL_SECONDS:
+                self._look(bounds)
+            if not ready and self.process.poll() is not None:
                 raise SandboxError("died")
+
+    def _look(self, bounds: _Bounds) -> None:
+        """Reads the books and ends what takes too much."""
+        now, used, held = time.monotonic(), self.cpu(), self.memory()
+        if used <= self._used and not _wants_to_run(self.process.pid):
+            self._idle += now - self._looked
+        self._looked, self._used = now, max(used, self._used)
+        self._highest = max(self._highest, held)
+        if now > bounds.wall_end or used > bounds.cpu_end or self._idle > bounds.idle_end:
+            raise SandboxError("time")
+        if held > bounds.memory:
+            raise SandboxError("memory")
 
     @staticmethod
     def _io(operation, argument: object) -> object:
@@ -239,19 +290,31 @@ class Sandbox:
         return sum(map(_cpu_seconds, _family(self.process.pid)))
 
     def memory(self) -> int:
-        """Resident bytes of every process inside now."""
-        return sum(_status(pid, "VmRSS") for pid in _family(self.process.pid))
+        """Bytes of every process inside now, with their page tables, and of the files in memory."""
+        family = _family(self.process.pid)
+        return sum(_memory(pid, "VmRSS") for pid in family) + self._files(family)
+
+    def _files(self, family: list[int]) -> int:
+        """Bytes of the private folder, which is the innermost process's /tmp. 1 KiB for each file's own entry."""
+        with contextlib.suppress(OSError):
+            if not self.unsafe:
+                folder = os.statvfs(f"/proc/{family[-1]}/root/tmp")
+                blocks, entries = folder.f_blocks - folder.f_bfree, folder.f_files - folder.f_ffree
+                return blocks * folder.f_frsize + 1024 * entries
+        return 0
 
     def forget_peak(self) -> int:
-        """Starts the measuring of a peak anew; the bytes that are resident now."""
+        """Starts the measuring of a peak anew; the bytes that are held now."""
         for pid in _family(self.process.pid):
             with contextlib.suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
+        self._highest = 0
         return self.memory()
 
     def peak(self) -> int:
-        """The largest number of resident bytes since `forget_peak`, of each process, added up."""
-        return sum(_status(pid, "VmHWM") for pid in _family(self.process.pid))
+        """The largest number of bytes held since `forget_peak`: by the kernel's mark, or as it was seen."""
+        family = _family(self.process.pid)
+        return max(self._highest, sum(_memory(pid, "VmHWM") for pid in family) + self._files(family))
 
 
 def _family(pid: int) -> list[int]:
@@ -276,11 +339,26 @@ def _cpu_seconds(pid: int) -> float:
     return 0.0
 
 
-def _status(pid: int, field: str) -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        text = Path(f"/proc/{pid}/status").read_text()
-        return 1024 * int(text.split(f"{field}:")[1].split()[0])
-    return 0
+def _memory(pid: int, field: str) -> int:
+    """VmRSS or VmHWM, with what has been swapped out, and the page tables, which a process can make large alone."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key in (field, "VmSwap", "VmPTE"):
+                found[key] = 1024 * int(value.split()[0])
+    return sum(found.values())
+
+
+def _wants_to_run(pid: int) -> bool:
+    """Whether any thread inside runs, waits for its turn, or for a disk."""
+    for member in _family(pid):
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{member}/task"):
+                state = Path(f"/proc/{member}/task/{task}/stat").read_text().rpartition(")")[2].split()[0]
+                if state in "RD":
+                    return True
+    return False
 
 
 # The command
@@ -289,6 +367,7 @@ def _status(pid: int, field: str) -> int:
 def _rlimits(limits: Limits, unsafe: bool) -> dict[str, int]:
     found = {
         "RLIMIT_DATA": limits.data_bytes,
+        "RLIMIT_AS": limits.address_bytes,
         "RLIMIT_FSIZE": limits.file_bytes,
         "RLIMIT_NOFILE": limits.files,
         "RLIMIT_CORE": 0,
@@ -302,7 +381,7 @@ def _rlimits(limits: Limits, unsafe: bool) -> dict[str, int]:
         else sum(_owner(e) == os.getuid() for e in os.scandir("/proc") if e.name.isdigit())
     )
     threads = 0 if os.getuid() == 0 else 1000
-    return found | {"RLIMIT_NPROC": limits.processes + others + threads}
+    return found | {"RLIMIT_NPROC": limits.threads + others + threads}
 
 
 def _environment(sparing: bool) -> dict[str, str]:
@@ -331,16 +410,40 @@ def _python(options: dict) -> list[str]:
     return [sys.executable, "-I", "-B", str(INSIDE / "harness.py"), json.dumps(options)]
 
 
-def _bubblewrap(limits: Limits, uid: int | None, options: dict, environment: dict[str, str]) -> list[str]:
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Both ends of a pipe: what is read, without waiting, and what is written."""
+    source, target = os.pipe()
+    os.set_blocking(source, False)
+    with open(source, "rb", buffering=0) as reader, open(target, "wb", buffering=0) as writer:
+        yield reader, writer
+
+
+@contextlib.contextmanager
+def _filter(unsafe: bool) -> Iterator[list[int]]:
+    """A file descriptor from which bubblewrap reads the filter of system calls; none without a sandbox."""
+    if unsafe:
+        yield []
+        return
+    with _pipe() as (source, target):
+        target.write(filter.program())
+        target.close()
+        yield [source.fileno()]
+
+
+def _bubblewrap(
+    limits: Limits, uid: int | None, rules: int, options: dict, environment: dict[str, str]
+) -> list[str]:
     """The sandbox: nothing of the host but the system's programs and this Python, read-only."""
     command = [
-        "bwrap",
+        shutil.which("bwrap") or "bwrap",
         "--unshare-pid",
         "--unshare-net",
         "--unshare-ipc",
         "--unshare-uts",
         "--unshare-cgroup-try",
     ]
+    command += ["--seccomp", str(rules)]
     command += ["--die-with-parent", "--new-session", "--hostname", "grader", "--chdir", "/tmp"]
     if uid is None:
         command += ["--unshare-user", "--cap-drop", "ALL"]
@@ -359,8 +462,8 @@ def _bubblewrap(limits: Limits, uid: int | None, options: dict, environment: dic
     for module in given.MODULES:
         target = Path("/grader/given") / module
         command += [*_parents(str(target)), "--ro-bind", str(INSIDE.parents[1] / module), str(target)]
-    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(limits.folder_bytes), "--perms", "1777"]
-    command += ["--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/"]
+    command += ["--proc", "/proc", "--remount-ro", "/proc"]  # else its peak could be reset inside
+    command += ["--dev", "/dev", "--remount-ro", "/dev", "--remount-ro", "/"]
     if uid is not None:
         command += ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
         command += ["--inh-caps=-all", "--bounding-set=-all", "--"]

@@ -7,6 +7,7 @@ back is only ever a value, and the grader judges it elsewhere.
 import inspect
 import json
 import linecache
+import os
 import resource
 import socket
 import sys
@@ -30,6 +31,7 @@ def main() -> None:
     for name, limit in options["limits"].items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
     torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where a failing start complains
     channel = socket.socket(fileno=options["fd"])
     server = Server()
     wire.send(channel, {"nonce": options["nonce"], "state": "ready"})
