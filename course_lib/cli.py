@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     _grade_parser(commands)
     _export_parser(commands)
     _selftest_parser(commands)
+    _attack_parser(commands)
     return top
 
 
@@ -190,6 +191,12 @@ def _selftest_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "numbers", metavar="NN", nargs="*", help="chapters, by number; all when none is given"
     )
+    parser.add_argument("--jobs", metavar="N", type=int, help="processes; default: one a core")
+
+
+def _attack_parser(commands: argparse._SubParsersAction) -> None:
+    text = "send hostile notebooks through the sandbox: each must get its fair score, and nothing else"
+    parser = _command(commands, "attack", attack, text)
     parser.add_argument("--jobs", metavar="N", type=int, help="processes; default: one a core")
 
 
@@ -353,6 +360,13 @@ def selftest(options: argparse.Namespace) -> int:
 
     chapters = [chapter.number for chapter in _ready(options.numbers, everything=not options.numbers)]
     return int(bool(test(chapters, options.jobs or os.cpu_count() or 1)))
+
+
+def attack(options: argparse.Namespace) -> int:
+    """`course attack`."""
+    from course_lib.grading.attacks import run_attacks
+
+    return int(any(outcome.faults for outcome in run_attacks(options.jobs or os.cpu_count() or 1)))
 
 
 def _checkout() -> Path:

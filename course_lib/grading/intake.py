@@ -215,7 +215,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _file(path: Path, folder: Path) -> _Entry:
-    parts = tuple(map(_readable, path.relative_to(folder).parts))
+    parts = tuple(map(readable, path.relative_to(folder).parts))
     plain = path.is_file() and not path.is_symlink()
     return _Entry(parts, lambda count: _start(path, count), "" if plain else LINK, linked=path.is_dir())
 
@@ -225,7 +225,7 @@ def _start(path: Path, count: int) -> bytes:
         return file.read(count)
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
     """A file's name without the bytes that are no UTF-8, and so could not be written into any table."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
@@ -236,7 +236,7 @@ def _in_zip(archive: zipfile.ZipFile) -> list[_Entry]:
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Entry:
-    parts = PurePosixPath(_readable(member.filename).replace("\\", "/")).parts
+    parts = PurePosixPath(readable(member.filename).replace("\\", "/")).parts
     safe = tuple(part for part in parts if part not in ("..", "/"))
     return _Entry(
         safe or ("unnamed",), lambda count: _unpacked(archive, member, count), _fault(member, safe != parts)

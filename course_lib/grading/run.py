@@ -25,6 +25,7 @@ from tqdm import tqdm
 from course_lib.grading import intake, report, sandbox
 from course_lib.grading.grade import Result, Terms, grade
 from course_lib.grading.intake import Submission
+from course_lib.grading.sandbox import Limits
 from course_lib.timing.store import write_whole
 
 LOOPBACK = ("tcp://127.0.0.1:", "tcp://localhost:", "tcp://[::1]:")
@@ -45,6 +46,7 @@ class Order:
     students: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     unsafe: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 def run(order: Order) -> list[dict]:
@@ -52,18 +54,13 @@ def run(order: Order) -> list[dict]:
     sandbox.require(order.unsafe)
     terms = _terms(order)
     results = order.out / "results"
-    if (
-        results.is_dir()
-        and any(results.iterdir())
-        and not (order.resume or order.students or order.questions)
-    ):
-        raise ValueError(
-            f"{order.out} holds grades already: say --resume to go on there, or name a new folder"
-        )
+    _refuse_to_mix(order, terms, results)
     results.mkdir(parents=True, exist_ok=True)
     found = list(tqdm(intake.collect(order.submissions), desc="reading", unit=" notebooks", disable=quiet()))
     if not found:
         raise ValueError(f"{order.submissions} holds no notebook")
+    if strangers := set(order.students) - {s.student for s in found}:
+        raise ValueError(f"no submission is of {', '.join(sorted(strangers))}: the summary has the names")
     waiting = [s for s in found if _wanted(s, order) and not _graded(s, order, terms, results)]
     with tqdm(total=len(waiting), desc="grading", unit=" notebooks", disable=quiet()) as bar:
         for submission, result in grade_all(waiting, terms, order):
@@ -72,6 +69,20 @@ def run(order: Order) -> list[dict]:
     done = [_load(results / f"{s.key}.json") for s in found if (results / f"{s.key}.json").is_file()]
     report.write(order.out, done, _about(order, terms, found))
     return done
+
+
+def _refuse_to_mix(order: Order, terms: Terms, results: Path) -> None:
+    """ValueError where grades would stand beside others that they do not belong to."""
+    if order.out.resolve().is_relative_to(order.submissions.resolve()):
+        raise ValueError(f"{order.out} lies inside the submissions: name a folder beside them")
+    seeds = {_load(path).get("seed") for path in results.glob("*.json")}
+    some = order.students or order.questions
+    if seeds and not (order.resume or some):
+        raise ValueError(
+            f"{order.out} holds grades already: say --resume to go on there, or name a new folder"
+        )
+    if some and seeds - {seed_hash(terms.seed)}:
+        raise ValueError(f"{order.out} was graded with another seed: grade all of it again, with --resume")
 
 
 def quiet() -> bool:
@@ -92,7 +103,7 @@ def _terms(order: Order) -> Terms:
     if len(seed) < 8:
         raise ValueError(f"the seed in {place} has {len(seed)} characters; 8 or more are expected")
     private = str(order.private.resolve()) if order.private else None
-    return Terms(seed, private, order.questions, order.unsafe)
+    return Terms(seed, private, order.questions, order.unsafe, order.limits)
 
 
 def seed_hash(seed: str) -> str:
@@ -130,8 +141,6 @@ def _keep(result: dict, submission: Submission, terms: Terms, order: Order, resu
     result["seed"] = seed_hash(terms.seed)
     if order.questions and path.is_file():
         old = _load(path)
-        if old.get("seed") not in (None, result["seed"]):
-            raise ValueError(f"{path.name} was graded with another seed: grade all its questions again")
         new = {question["id"]: question for question in result["questions"]}
         result["questions"] = [new.pop(q["id"], q) for q in old["questions"]] + list(new.values())
     write_whole(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -182,7 +182,7 @@ def pretended(monkeypatch) -> Callable[[], list[str]]:
     def grade_all(waiting: list, terms: object, order: module.Order) -> Iterator[tuple]:
         for s in waiting:
             seen.append(s.student)
-            asked = [id for id in ("00.1", "00.2") if not terms.only or id in terms.only]
+            asked = [id for id in ("00.1", "00.2", "00.3") if not terms.only or id in terms.only]
             questions = [question(id, points=next(times), of=100) for id in asked]
             kept = {"key": s.key, "sha256": s.sha256}
             yield s, result(s.student, s.file, questions if s.chapter else [], **kept)
@@ -252,6 +252,19 @@ def test_another_seed_grades_anew_and_never_mixes(graded, pretended, capsys):
     (graded / "seed").write_text("a third secret\n")
     assert again(graded, "--question", "00.2", "--seed-file", str(graded / "seed")) == 1
     assert "another seed" in capsys.readouterr().err
+
+
+def test_one_student_is_never_graded_with_another_seed_than_the_class(graded, pretended, capsys):
+    other = graded / "other-seed"
+    other.write_text("another seed of the teacher's")
+    assert again(graded, "--student", "alice", "--seed-file", str(other)) == 1
+    assert "another seed" in capsys.readouterr().err
+    assert pretended() == []
+
+
+def test_a_student_who_handed_nothing_in_is_named(graded, pretended, capsys):
+    assert again(graded, "--student", "nobody") == 1
+    assert "no submission is of nobody" in capsys.readouterr().err
 
 
 def test_the_seed_is_kept_for_the_teacher_alone(graded):

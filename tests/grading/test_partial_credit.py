@@ -13,7 +13,6 @@ from course_lib.exercises.start_here import RUNNING_MEAN
 from course_lib.grading import grade as module
 from course_lib.grading.grade import Terms, grade
 from course_lib.grading.intake import read
-from course_lib.grading.sandbox import Limits, SandboxError
 from course_lib.grading.secret import graded_cases
 
 SEED = "a seed for tests"
@@ -181,63 +180,6 @@ def test_no_chapter_no_questions():
     result = grade(read("alice", "", "a.ipynb", b"{"), Terms(SEED)).as_json()
     assert result["questions"] == []
     assert "no JSON" in result["trouble"][0]
-
-
-def test_a_sandbox_that_does_not_start_is_nobodys_zero(monkeypatch):
-    def broken(*arguments: object, **options: object) -> None:
-        raise SandboxError("died")
-
-    monkeypatch.setattr(module, "Sandbox", broken)
-    with pytest.raises(module.StartError, match="does not start"):
-        grade(read("alice", "", "a.ipynb", notebook_bytes(SOLVED)), Terms(SEED, unsafe=True))
-
-
-def test_time_that_ended_without_a_reply_is_counted(monkeypatch):
-    class Burnt:
-        spent, made = 0.0, 0
-
-        def __init__(self, *arguments: object, **options: object) -> None:
-            Burnt.made += 1
-
-        def ask(self, *arguments: object) -> None:
-            raise SandboxError("time")
-
-        def cpu(self) -> float:
-            return 400.0
-
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(module, "Sandbox", Burnt)
-    cells = [f"x = {i}" for i in range(9)]
-    grade(read("alice", "", "a.ipynb", notebook_bytes([*cells, *SOLVED])), Terms(SEED, unsafe=True))
-    assert Burnt.made == 1 + Limits().submission_seconds // 400
-
-
-def test_cells_that_sleep_do_not_hold_up_a_class(monkeypatch):
-    clock = iter(range(0, 10**6, 500))
-
-    class Asleep:
-        spent = 0.0
-
-        def __init__(self, *arguments: object, **options: object) -> None:
-            next(clock)
-
-        def ask(self, *arguments: object) -> None:
-            raise SandboxError("time")
-
-        def cpu(self) -> float:
-            return 0.0
-
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(module, "Sandbox", Asleep)
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    cells = [f"x = {i}" for i in range(15)]
-    result = grade(read("alice", "", "a.ipynb", notebook_bytes([*cells, *SOLVED])), Terms(SEED, unsafe=True))
-    assert all(q.points == 0 for q in result.questions)
-    assert next(clock) < 10 * Limits().submission_seconds
 
 
 @pytest.mark.parametrize(
