@@ -7,6 +7,8 @@ linear attention with T; where they meet depends on C, K and V alone. Chapters 0
 formulas.
 """
 
+from collections.abc import Sequence
+
 
 def softmax_flops(B: int, T: int, H: int, K: int, V: int, causal: bool = True) -> int:
     """FLOPs of softmax attention forward.
@@ -42,6 +44,97 @@ def window_flops(B: int, T: int, H: int, K: int, V: int, window: int = 256, C: i
     sizes = [C] * (T // C) + [T % C] * (T % C > 0)
     pairs = sum(c * (c + C * min(n, reach)) for n, c in enumerate(sizes))
     return 2 * B * H * pairs * (K + V)
+
+
+def dilated_flops(
+    B: int, T: int, H: int, K: int, V: int, window: int = 256, stride: int = 4, C: int = 64
+) -> int:
+    """FLOPs of dilated attention forward: `stride` classes of ⌈T / stride⌉ tokens, each with a plain window.
+
+    As many as a plain window of the same number of keys, but for the edges: the stride buys reach, not time.
+    """
+    return window_flops(B, -(-T // stride), H * stride, K, V, window, C)
+
+
+def global_window_flops(
+    B: int,
+    T: int,
+    H: int,
+    K: int,
+    V: int,
+    window: int = 256,
+    global_tokens: Sequence[int] = (0,),
+    C: int = 64,
+) -> int:
+    """FLOPs of global + window attention forward: the window's, and two products for each global token.
+
+    Later blocks of queries meet its key, 2C(K + V) each, and its own query meets all keys up to the last global
+    token: O(T·(w + G)) for G of them.
+    """
+    inside = [at for at in global_tokens if at < T]
+    besides = 0
+    for n in range(-(-T // C)):
+        first_listed = max(0, (n * C - window + 1) // C) * C
+        besides += min(C, T - n * C) * sum(at < first_listed for at in inside)
+    pairs = besides + len(inside) * (max(inside, default=-1) + 1)
+    return window_flops(B, T, H, K, V, window, C) + 2 * B * H * pairs * (K + V)
+
+
+def bigbird_flops(
+    B: int,
+    T: int,
+    H: int,
+    K: int,
+    V: int,
+    block_size: int = 64,
+    window_blocks: int = 2,
+    global_blocks: int = 1,
+    random_blocks: int = 1,
+) -> int:
+    """FLOPs of BigBird's pattern forward: 2(K + V) per pair of a query and a key of the blocks that its block meets.
+
+    All of the first blocks, and window + global + random of them later on; the own block counts in full.
+    """
+    many = window_blocks + global_blocks + random_blocks
+    sizes = [block_size] * (T // block_size) + [T % block_size] * (T % block_size > 0)
+    pairs = sum(c * (c + block_size * min(n, many - 1)) for n, c in enumerate(sizes))
+    return 2 * B * H * pairs * (K + V)
+
+
+def block_sparse_flops(B: int, T: int, H: int, K: int, V: int, marked: int, block_size: int = 64) -> int:
+    """FLOPs of block-sparse attention forward with `marked` blocks: 2·block²·(K + V) each, where block divides T."""
+    return 2 * B * H * marked * block_size**2 * (K + V)
+
+
+def moba_routing_flops(
+    B: int, T: int, H: int, K: int, block_size: int = 64, top_k: int = 4, C: int = 64
+) -> int:
+    """FLOPs of MoBA's choice: a query and each mean key of the blocks before, 2K per pair, so ≈ K·T² / block a head.
+
+    Quadratic, but block · (1 + V / K) times less than causal softmax. C queries are scored together, against the
+    blocks before the own one of the last of them, and against as many as are chosen where those are fewer.
+    """
+    least = min(top_k - 1, (T - 1) // block_size)
+    if least < 1:
+        return 0  # nothing to choose
+    starts = range(0, T, C)
+    pairs = sum(min(C, T - at) * max(least, (min(at + C, T) - 1) // block_size) for at in starts)
+    return 2 * B * H * K * pairs
+
+
+def moba_flops(
+    B: int, T: int, H: int, K: int, V: int, block_size: int = 64, top_k: int = 4, C: int = 64
+) -> int:
+    """FLOPs of MoBA forward: the choice, each query's own block, and the chosen blocks in tiles of C queries.
+
+    A tile costs 2·C·block·(K + V), filled or not, and for each block of keys one may be short of queries. Where T is
+    large the choice, which is quadratic, is most of the cost (`moba_routing_flops`).
+    """
+    sizes = [block_size] * (T // block_size) + [T % block_size] * (T % block_size > 0)
+    pairs = sum(c * min(top_k - 1, n) for n, c in enumerate(sizes))
+    tiles = (pairs + (len(sizes) - 1) * (C - 1)) // C if pairs else 0
+    read = sum(c * c for c in sizes) + tiles * C * block_size
+    return moba_routing_flops(B, T, H, K, block_size, top_k, C) + 2 * B * H * read * (K + V)
 
 
 def delta_flops(B: int, T: int, H: int, K: int, V: int, C: int = 64) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from course_lib.attention import mixer as find_mixer
 from course_lib.attention.checks import check_count
-from course_lib.attention.registry import DEFAULT_WINDOW, KINDS, Argument, sizes
+from course_lib.attention.registry import DEFAULT_STRIDE, DEFAULT_WINDOW, KINDS, Argument, sizes
 from course_lib.attention.rope import rope
 from course_lib.cache import Cache, FullCache
 
@@ -149,7 +149,9 @@ class Mixer(nn.Module):
         """
         token = self.to_out.weight.new_zeros(1, 1, self.to_qkv.in_features)
         _, (mixed, last, _) = self(token, return_state=True)
-        held = {"T": T, "W": min(T, self.mixer_kwargs.get("window", DEFAULT_WINDOW) - 1)}
+        reach = self.mixer_kwargs.get("window", DEFAULT_WINDOW) - 1
+        stride = self.mixer_kwargs.get("stride", DEFAULT_STRIDE)
+        held = {"T": T, "W": min(T, reach), "R": min(T, reach * stride)}
         tensors = [mixed] if isinstance(mixed, Tensor) else mixed
         carried = zip(tensors, self.row.state.values(), strict=False)  # without a normaliser there is no z
         tokens = sum(x.nbytes * next((held[c] for c in axes if c in held), 1) for x, axes in carried)

@@ -5,7 +5,7 @@ line in `course_lib.attention`; tests, measurements and blocks walk over all row
 
 Shapes are written with the field's letters, so "BTHK" is `[B, T, H, K]`; beside them stand G key–value heads
 (H where a mixer does not share them), D = H·V channels of models without heads, their N = K numbers of state,
-P = V, and W tokens in a window's cache.
+P = V, W tokens in a window's cache, and R in that of a dilated window.
 """
 
 import math
@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DEFAULT_WINDOW = 256  # of sliding_window_attention, the token itself included
+DEFAULT_WINDOW = 256  # keys that a window shows, the token itself included
+DEFAULT_STRIDE = 4  # between the keys of a dilated window
 
 
 def _complex(real: Tensor, imaginary: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class Row:
     """What the course knows about one mixer.
 
     name: the function's name.  fn: the function.  step: the same for one token of decoding.
-    family: "softmax", "window", "decay", "delta" or "ssm": the engine.
+    family: "softmax", "window", "sparse", "routed", "decay", "delta" or "ssm": the engine.
     transition: A_t of S_t = A_t S_{t-1} + k_t v_tᵀ, or what stands in its place.
     arguments: every tensor it needs, in order.  couple: turns arguments of their kinds into ones that belong
     together, where a model wants that (RWKV-7's a and b).
@@ -137,7 +138,8 @@ class Row:
 def sizes(B: int, T: int, H: int, K: int, V: int, H_kv: int) -> dict[str, int]:
     """What the letters of `Argument.axes` and `Row.state` stand for."""
     plain = {"B": B, "T": T, "H": H, "K": K, "V": V, "G": H_kv}
-    return plain | {"D": H * V, "N": K, "P": V, "W": min(T, DEFAULT_WINDOW - 1)}
+    reach = DEFAULT_WINDOW - 1
+    return plain | {"D": H * V, "N": K, "P": V, "W": min(T, reach), "R": min(T, reach * DEFAULT_STRIDE)}
 
 
 REGISTRY: dict[str, Row] = {}

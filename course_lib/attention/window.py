@@ -8,8 +8,6 @@ out of sight for one layer, and L layers see at most L(w − 1) tokens back. It 
 values. Chapter 06; arXiv 2004.05150, 1904.10509.
 """
 
-import math
-from collections import deque
 from functools import partial
 
 import torch
@@ -17,11 +15,11 @@ from torch import Tensor
 
 from course_lib import cost
 from course_lib.attention import checks
-from course_lib.attention.carrying import scale_of
-from course_lib.attention.packing import run_packed, sequence_lengths
-from course_lib.attention.precision import cast_up, no_autocast, working_dtype
+from course_lib.attention.blocks import Pattern, attend
+from course_lib.attention.cached import Kept, grown, last, over_cache
+from course_lib.attention.carrying import Options
 from course_lib.attention.registry import DEFAULT_WINDOW, Argument, Row
-from course_lib.attention.softmax import Cache, extend, refuse_packed_caches, share, softmax_attention_step
+from course_lib.attention.softmax import Cache, softmax_attention_step
 
 FORMS = ("recurrent", "chunk")
 
@@ -56,27 +54,13 @@ def sliding_window_attention(
     Returns o `[B, T, H, V]` in the dtype of v, and the cache of the last window − 1 tokens or None. Raises TypeError
     or ValueError for arguments that do not fit. Derived in chapter 06; arXiv 2004.05150.
     """
-    checks.check_no_gates("sliding_window_attention", g=g, beta=beta)
-    checks.check_qkv(q, k, v, kv_groups=True)
-    checks.check_same_length(q, k)
-    checks.check_causal("sliding_window_attention", causal)
-    checks.check_form(mode, FORMS, chunk_size)
-    checks.check_count("window", window)
-    scale = scale_of(q, scale)
-
-    attend = partial(_attend, scale=scale, window=window, mode=mode, chunk_size=chunk_size)
-    checks.check_flag("output_final_state", output_final_state)
-    lengths = sequence_lengths(cu_seqlens, *q.shape[:2])
-    if lengths is not None:
-        refuse_packed_caches(initial_state, output_final_state)
-        empty = [(k[:, :0], v[:, :0])] * len(lengths)
-        return run_packed(attend, (q, k, v), lengths, empty)[0], None
-    cache = _checked(initial_state, k, v, window, "initial_state")
-    o, _ = attend(q, k, v, cache)
-    if not output_final_state:
-        return o, None
-    with no_autocast(q):
-        return o, _last(*(torch.cat(pair, dim=1) for pair in zip(cache, (k, v), strict=True)), window - 1)
+    kept = _kept(window)
+    forms = {
+        "recurrent": partial(_recurrent, window=window),
+        "chunk": partial(attend, pattern=window_pattern(window, chunk_size)),
+    }
+    options = Options(scale, causal, initial_state, output_final_state, cu_seqlens, mode, chunk_size)
+    return over_cache("sliding_window_attention", forms, q, k, v, options, g=g, beta=beta, kept=kept)
 
 
 def sliding_window_attention_step(
@@ -93,76 +77,39 @@ def sliding_window_attention_step(
     q: `[B, H, K]`. k: `[B, H_kv, K]`. v: `[B, H_kv, V]`. state: the cache of a step or of the whole call; None is the
     empty past. Returns o `[B, H, V]` and a new cache of at most window − 1 tokens. Errors as the whole call.
     """
-    checks.check_qkv(q, k, v, dim=3, kv_groups=True)
+    kept = _kept(window)
+    keys, values = grown(q, k, v, state, scale, kept)
+    o, _ = softmax_attention_step(q, k, v, (keys[:, :-1], values[:, :-1]), scale=scale)
+    return o, last(keys, values, kept)
+
+
+def _kept(window: int) -> Kept:
     checks.check_count("window", window)
-    state = _checked(state, k[:, None], v[:, None], window, "state")
-    o, cache = softmax_attention_step(q, k, v, state, scale=scale)
-    return o, _last(*cache, window - 1)
+    return Kept(window - 1, "window − 1")
 
 
-def _checked(cache: Cache | None, k: Tensor, v: Tensor, window: int, argument: str) -> Cache:
-    """The cache, checked, or an empty one."""
-    if cache is None:
-        return k[:, :0], v[:, :0]
-    extend(cache, k[:, :0], v[:, :0], argument)
-    if cache[0].shape[1] >= window:
-        raise ValueError(
-            f"{argument} must hold at most window − 1 = {window - 1} tokens, got {cache[0].shape[1]}: pass on what "
-            f"a call with the same window returned"
-        )
-    return cache
+def window_pattern(window: int, block: int) -> Pattern:
+    """The last `window` tokens, for queries in blocks of `block`."""
+
+    def listed(n: int) -> range:
+        return range(max(0, (n * block - window + 1) // block), n + 1)
+
+    def hidden(i: Tensor, j: Tensor) -> Tensor:
+        distance = i - j
+        return (distance < 0) | (distance >= window)
+
+    return Pattern(block, listed, hidden)
 
 
-def _last(k: Tensor, v: Tensor, n: int) -> Cache:
-    """The last n tokens, as tensors of their own: a view would keep all T alive."""
-    start = max(k.shape[1] - n, 0)
-    return k[:, start:].clone(), v[:, start:].clone()
-
-
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, cache: Cache, *, scale: float, window: int, mode: str, chunk_size: int
-) -> tuple[Tensor, None]:
-    if q.shape[1] == 0:
-        return q.new_empty(*q.shape[:3], v.shape[-1]), None
-    form = _recurrent if mode == "recurrent" else _chunk
-    with no_autocast(q):
-        every = (q, *share(q, k, v), *share(q, *cache))
-        q_up, k_up, v_up, *cache_up = cast_up(*every, dtype=working_dtype(q))
-        return form(q_up * scale, k_up, v_up, cache_up, window, chunk_size).to(v.dtype), None
-
-
-def _recurrent(q: Tensor, k: Tensor, v: Tensor, cache: list[Tensor], window: int, _: int) -> Tensor:
+def _recurrent(q: Tensor, k: Tensor, v: Tensor, *, window: int) -> Tensor:
     """The definition, token by token: each query with the keys in its window."""
-    keys, values = deque(cache[0].unbind(1), maxlen=window), deque(cache[1].unbind(1), maxlen=window)
+    keys, values = k.unbind(2), v.unbind(2)
     out = []
-    for q_t, k_t, v_t in zip(q.unbind(1), k.unbind(1), v.unbind(1), strict=True):
-        keys.append(k_t)
-        values.append(v_t)
-        weights = torch.einsum("bhk,nbhk->bhn", q_t, torch.stack(list(keys))).softmax(-1)
-        out.append(torch.einsum("bhn,nbhv->bhv", weights, torch.stack(list(values))))
-    return torch.stack(out, dim=1)
-
-
-def _chunk(q: Tensor, k: Tensor, v: Tensor, cache: list[Tensor], window: int, chunk_size: int) -> Tensor:
-    """A block of queries at a time, with the blocks of keys in which its first query can see something."""
-    seen = deque([(-cache[0].shape[1], *(x.transpose(1, 2) for x in cache))])  # (position, keys, values)
-    out = []
-    blocks = zip(*(x.transpose(1, 2).split(chunk_size, dim=2) for x in (q, k, v)), strict=True)
-    for n, (q_c, k_c, v_c) in enumerate(blocks):
-        start = n * chunk_size
-        seen.append((start, k_c, v_c))
-        while seen[0][0] + seen[0][1].shape[2] <= start - window + 1:
-            seen.popleft()
-        keys, values = (torch.cat(blocks, dim=2) for blocks in list(zip(*seen, strict=True))[1:])
-        hidden = _hidden(q_c.shape[2], keys.shape[2], start - seen[0][0], window, q.device)
-        out.append((q_c @ keys.mT).masked_fill_(hidden, -math.inf).softmax(-1) @ values)
-    return torch.cat(out, dim=2).transpose(1, 2)
-
-
-def _hidden(queries: int, keys: int, ahead: int, window: int, device: torch.device) -> Tensor:
-    """True where key j is not among the last `window` of query i, which stands `ahead` + i keys in."""
-    distance = ahead + torch.arange(queries, device=device)[:, None] - torch.arange(keys, device=device)
-    return (distance < 0) | (distance >= window)
+    for t, q_t in enumerate(q.unbind(2), start=len(keys) - q.shape[2]):
+        seen = slice(max(t - window + 1, 0), t + 1)
+        weights = torch.einsum("bhk,nbhk->bhn", q_t, torch.stack(keys[seen])).softmax(-1)
+        out.append(torch.einsum("bhn,nbhv->bhv", weights, torch.stack(values[seen])))
+    return torch.stack(out, dim=2)
 
 
 WINDOW = Row(

@@ -6,7 +6,7 @@ measures, at B = 1, H = 4, K = V = 64 in float32 (on a CPU with one thread and C
     forward     every mixer at T = 4,096, in turns with SDPA and the batched matrix product that sets the floor; the
                 selective scan also against its definition, D = 16 and 256 channels of N = 16
     training    forward and backward over T = 1,024 … 16,384: the exponents
-    window      sliding-window attention against causal SDPA at T = 16,384
+    window      sliding-window and sparse attention, about 256 keys a query, against causal SDPA at T = 16,384
     decode      one step after 1,024 and after 65,536 tokens, and SDPA over a cache beside it
     memory      peak bytes above the inputs at T = 4,096
 and prints them as a table with the aim of each. Raw samples go to CSV files beside stamps of this machine, one per
@@ -37,6 +37,7 @@ FLOOR, SDPA, PLAIN = f"{C} × {C} products", "softmax, SDPA", "linear, no featur
 GENTLE, STEEP = 0.3, 20.0  # times log-sigmoid gates: 64 tokens sum to about −15, and to about −1,000
 CACHE = "softmax over a cache, SDPA"
 LINEAR = [name for name, row in attention.REGISTRY.items() if row.family in ("decay", "delta")]
+NEAR = [name for name, row in attention.REGISTRY.items() if row.family in ("window", "sparse", "routed")]
 STEEPENED = ("gate", "step size")
 GATED = [
     name for name in LINEAR if any(x.kind in STEEPENED for x in attention.mixer(name).arguments.values())
@@ -103,14 +104,14 @@ def training(budget_s: float) -> Sweep:
 
 
 def window(budget_s: float) -> Sweep:
-    """Sliding-window attention over the lengths of `training`, and SDPA."""
-    names = ["sliding_window_attention", "softmax_attention"]
+    """Sliding-window and sparse attention over the lengths of `training`, and SDPA."""
+    names = [*NEAR, "softmax_attention"]
     fns: dict[str, Call] = {
-        SDPA: lambda x: attention.softmax_attention(**x["softmax_attention"], mode="sdpa"),
-        "sliding_window_attention": partial(_call, "sliding_window_attention", "sliding_window_attention"),
+        SDPA: lambda x: attention.softmax_attention(**x["softmax_attention"], mode="sdpa")
     }
+    fns |= {name: partial(_call, name, name) for name in NEAR}
     with torch.no_grad():
-        return _sweep("forward, window of 256", fns, lambda T: (inputs(T, names),), TRAINING, budget_s)
+        return _sweep("forward, 256 keys a query", fns, lambda T: (inputs(T, names),), TRAINING, budget_s)
 
 
 def decode(budget_s: float) -> Sweep:
@@ -270,6 +271,8 @@ def lines() -> list[Line]:
         *(Line("training", name, EXPONENT, TRAINING[-1], "≤ 1.05") for name in (SCANS[16], window, "hgrn")),
         Line("window", window, SDPA, T_WINDOW, "≥ 8 ×", inverse=True),
         Line("window", window, EXPONENT, T_WINDOW, "≤ 1.05"),
+        *(Line("window", name, SDPA, T_WINDOW, inverse=True) for name in NEAR if name != window),
+        *(Line("window", name, EXPONENT, T_WINDOW) for name in NEAR if name != window),
         *(Line("decode", name, EARLIER, DECODE[1], "≤ 1.1") for name in (*LINEAR, window, "hgrn")),
         Line("decode", CACHE, EARLIER, DECODE[1]),
         *(Line("memory", name, aim="≤ 12 MiB") for name in both),

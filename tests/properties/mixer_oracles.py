@@ -1,8 +1,9 @@
 """Independent answers for every mixer but softmax: one batch element, one head, one token at a time.
 
-They follow the equations with vectors and matrices, use none of the library, and compute in float64. Nothing is
-written in place, so autograd gives their gradients. `ORACLES[name](**arguments, initial_state=None)` returns o
-and the state after the last token; models with queries also take `scale`, `K ** -0.5` by default.
+They follow the equations with vectors and matrices, use none of the library but the blocks that BigBird draws, and
+compute in float64. Nothing is written in place, so autograd gives their gradients.
+`ORACLES[name](**arguments, initial_state=None)` returns o and the state after the last token; models with queries also
+take `scale`, `K ** -0.5` by default.
 """
 
 import math
@@ -12,6 +13,8 @@ from functools import wraps
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
+
+from course_lib.attention.masks import drawn_blocks
 
 ORACLES: dict[str, Callable] = {}
 
@@ -223,9 +226,11 @@ def hgrn(x, g, initial_state=None):
     return each_row(x, start, token)
 
 
-@oracle
-def sliding_window_attention(q, k, v, window, scale=None, initial_state=None):
-    """o_t = Σ p_i v_i over the last `window` tokens, p = softmax(scale · q_tᵀ k_i); the past is w − 1 tokens."""
+def over_seen(q, k, v, scale, initial_state, seen: Callable, kept: int | None = None):
+    """o_t = Σ p_i v_i over the positions i in `seen(t, q_t, keys)`, p = softmax(scale · q_tᵀ k_i).
+
+    t counts from the first token of the past; the cache is the last `kept` tokens.
+    """
     B, T, H, K = q.shape
     scale = 1 / math.sqrt(K) if scale is None else scale
     if initial_state is not None:
@@ -234,9 +239,83 @@ def sliding_window_attention(q, k, v, window, scale=None, initial_state=None):
     outputs = []
     for b in range(B):
         for t in range(T):
-            seen = slice(max(0, past + t + 1 - window), past + t + 1)
             for h in range(H):
-                weights = torch.exp(scale * k[b, seen, h // shared] @ q[b, t, h])
-                outputs.append(weights @ v[b, seen, h // shared] / weights.sum())
-    kept = max(0, past + T - (window - 1))
-    return stack(outputs, B, T, H, v.shape[-1]), (k[:, kept:], v[:, kept:])
+                keys, values = k[b, :, h // shared], v[b, :, h // shared]
+                at = seen(past + t, q[b, t, h], keys)
+                weights = torch.exp(scale * keys[at] @ q[b, t, h])
+                outputs.append(weights @ values[at] / weights.sum())
+    start = 0 if kept is None else max(0, past + T - kept)
+    return stack(outputs, B, T, H, v.shape[-1]), (k[:, start:], v[:, start:])
+
+
+@oracle
+def sliding_window_attention(q, k, v, window, scale=None, initial_state=None):
+    """The last `window` tokens; the past is w − 1 tokens."""
+
+    def seen(t, *_):
+        return list(range(max(0, t + 1 - window), t + 1))
+
+    return over_seen(q, k, v, scale, initial_state, seen, window - 1)
+
+
+@oracle
+def dilated_attention(q, k, v, window, stride, scale=None, initial_state=None):
+    """t, t − s, …, t − (w − 1)s, as far as there are tokens."""
+
+    def seen(t, *_):
+        return [t - n * stride for n in range(window) if t - n * stride >= 0]
+
+    return over_seen(q, k, v, scale, initial_state, seen, (window - 1) * stride)
+
+
+@oracle
+def global_window_attention(q, k, v, window, global_tokens, scale=None, initial_state=None):
+    """The last `window` tokens and the global ones; everything, if the token is global itself."""
+
+    def seen(t, *_):
+        if t in global_tokens:
+            return list(range(t + 1))
+        return sorted(set(range(max(0, t + 1 - window), t + 1)) | {i for i in global_tokens if i <= t})
+
+    return over_seen(q, k, v, scale, initial_state, seen)
+
+
+@oracle
+def bigbird_attention(
+    q,
+    k,
+    v,
+    block_size,
+    window_blocks,
+    global_blocks,
+    random_blocks,
+    seed,
+    scale=None,
+    initial_state=None,
+):
+    """Blocks: the last, the first, and those that the library draws (a test of its own looks at the draws)."""
+
+    def seen(t, *_):
+        own = t // block_size
+        drawn = drawn_blocks(seed, own, global_blocks, own - window_blocks + 1, random_blocks)
+        return [
+            i
+            for i in range(t + 1)
+            if (n := i // block_size) > own - window_blocks or n < global_blocks or n in drawn
+        ]
+
+    return over_seen(q, k, v, scale, initial_state, seen)
+
+
+@oracle
+def moba(q, k, v, block_size, top_k, scale=None, initial_state=None):
+    """The query's own block, and those of the others with the largest q · mean key."""
+
+    def seen(t, q_t, keys):
+        own = t // block_size
+        q_t, keys = q_t.detach(), keys.detach()
+        score = [float(q_t @ keys[n * block_size : (n + 1) * block_size].mean(0)) for n in range(own)]
+        best = sorted(range(own), key=lambda n: -score[n])[: top_k - 1]
+        return [i for i in range(t + 1) if i // block_size in (own, *best)]
+
+    return over_seen(q, k, v, scale, initial_state, seen)

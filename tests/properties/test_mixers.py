@@ -41,7 +41,10 @@ every_steepness = pytest.mark.parametrize(
 
 @dataclass(frozen=True)
 class Case:
-    """A shape and options. steep and stretch multiply gates and write strengths; past: tokens in a window."""
+    """A shape and options. steep and stretch multiply gates and write strengths; past: tokens in a cache.
+
+    blocks: how many BigBird sees in its window, at the start and at random.
+    """
 
     B: int
     T: int
@@ -58,6 +61,11 @@ class Case:
     window: int
     past: int
     layer: int
+    stride: int
+    global_tokens: tuple[int, ...]
+    block_size: int
+    blocks: tuple[int, int, int]
+    top_k: int
 
     @property
     def H(self) -> int:
@@ -83,6 +91,11 @@ def cases(row: Row, min_T: int = 0, max_T: int = 20) -> st.SearchStrategy[Case]:
         window=st.integers(1, 8),
         past=st.integers(0, 8),
         layer=st.integers(0, 3),
+        stride=st.integers(1, 5),
+        global_tokens=st.lists(st.integers(0, 30), max_size=3).map(tuple),
+        block_size=st.integers(1, 6),
+        blocks=st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(0, 3)),
+        top_k=st.integers(1, 5),
     )
 
 
@@ -94,6 +107,11 @@ def inputs(row: Row, case: Case, **changed: int) -> dict[str, Tensor]:
     return {name: value * factors.get(row.arguments[name].kind, 1) for name, value in x.items()}
 
 
+def cached(row: Row) -> bool:
+    """Whether it carries keys and values."""
+    return row.keeps == "inputs"
+
+
 def first_state(row: Row, case: Case, **changed: int):
     """A random state to start from, or None."""
     case = replace(case, **changed)
@@ -103,12 +121,15 @@ def first_state(row: Row, case: Case, **changed: int):
     dtype = torch.complex128 if row.keeps == "complex64" else torch.float64
     shapes = row.shapes(case.B, min(case.past, case.window - 1), case.H, case.K, case.V, case.H_kv)
     drawn = [torch.randn(shape, generator=rng, dtype=dtype) for shape in shapes.values()]
-    return tuple(drawn) if row.family == "window" else drawn[0]
+    return tuple(drawn) if cached(row) else drawn[0]
 
 
 def options(row: Row, case: Case) -> dict:
     """What the mixer, its step and its oracle are told besides tensors."""
     known = {"scale": case.scale, "window": case.window, "layer": case.layer, "layers": 4}
+    known |= {"stride": case.stride, "global_tokens": case.global_tokens, "seed": case.seed}
+    known |= {"block_size": case.block_size, "top_k": case.top_k}
+    known |= dict(zip(("window_blocks", "global_blocks", "random_blocks"), case.blocks, strict=True))
     return {name: value for name, value in known.items() if name in signature(row.fn).parameters}
 
 
@@ -220,11 +241,11 @@ def test_packed_sequences_are_separate_calls(name, data):
     lengths = data.draw(st.lists(st.integers(0, 7), min_size=1, max_size=4), label="lengths")
     mode = data.draw(st.sampled_from(row.forms), label="form")
     case = replace(data.draw(cases(row)), B=1, T=sum(lengths))
-    if row.family == "window":
+    if cached(row):
         case = replace(case, carried=False)
     x, starts = inputs(row, case), first_state(row, case, B=len(lengths))
     bounds = torch.tensor([0, *lengths]).cumsum(0)
-    keeps = row.family != "window"
+    keeps = not cached(row)
     packed, ends = run(row, case, mode, x, starts, cu_seqlens=bounds, output_final_state=keeps)
     for n, (i, j) in enumerate(pairwise(bounds.tolist())):
         start = None if starts is None else starts[n : n + 1]
@@ -258,13 +279,13 @@ def permuted(x: Tensor, axes: str, letters: str, order: list[int]) -> Tensor:
 def assert_permutes(row: Row, case: Case, mode: str, letters: str, order: list[int]) -> None:
     """Inputs and state in another order give outputs and a state in that order."""
 
-    carried = list(row.state.values())[: 2 if row.family == "window" else 1]
+    carried = list(row.state.values())[: 2 if cached(row) else 1]
 
     def move_state(state):
         moved = [
             permuted(s, axes, letters, order) for s, axes in zip(tree_leaves(state), carried, strict=True)
         ]
-        return tuple(moved) if row.family == "window" else moved[0]
+        return tuple(moved) if cached(row) else moved[0]
 
     x, state = inputs(row, case), first_state(row, case)
     o, end = run(row, case, mode, x, state)

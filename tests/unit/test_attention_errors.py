@@ -214,7 +214,7 @@ BAD_CALLS = {
     "mixer": (
         lambda: mixer("mamba0"),
         ValueError,
-        "name must be one of 'softmax_attention', 'sliding_window_attention', 'linear_attention'",
+        "name must be one of 'softmax_attention', 'sliding_window_attention', 'dilated_attention'",
     ),
 }
 

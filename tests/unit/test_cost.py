@@ -10,7 +10,17 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import cost
-from course_lib.attention import REGISTRY, linear_attention, sliding_window_attention, softmax_attention
+from course_lib.attention import (
+    REGISTRY,
+    bigbird_attention,
+    block_sparse_attention,
+    dilated_attention,
+    global_window_attention,
+    linear_attention,
+    moba,
+    sliding_window_attention,
+    softmax_attention,
+)
 from course_lib.models import Block
 
 B, T, H, K, V, C = 2, 23, 3, 4, 6, 5
@@ -109,6 +119,57 @@ def test_flops_of_the_other_chunk_forms(name, predicted, T):
 def test_flops_of_the_window(T, window):
     counted = counted_flops(lambda: sliding_window_attention(*qkv(T=T), window=window, chunk_size=C))
     assert counted == cost.window_flops(B, T, H, K, V, window, C)
+
+
+@pytest.mark.parametrize("options", [{"window": 4, "stride": 3}, {"window": 1, "stride": 2}, {}])
+@pytest.mark.parametrize("T", [1, C, T, 4 * C])
+def test_flops_of_the_dilated_window(T, options):
+    counted = counted_flops(lambda: dilated_attention(*qkv(T=T), chunk_size=C, **options))
+    assert counted == cost.dilated_flops(B, T, H, K, V, C=C, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"window": 4, "global_tokens": (0, 1, 9, 22, 30)}, {"window": 1, "global_tokens": ()}, {}]
+)
+@pytest.mark.parametrize("T", [1, C, T, 4 * C])
+def test_flops_of_global_tokens_and_a_window(T, options):
+    counted = counted_flops(lambda: global_window_attention(*qkv(T=T), chunk_size=C, **options))
+    assert counted == cost.global_window_flops(B, T, H, K, V, C=C, **options)
+
+
+@pytest.mark.parametrize("counts", [(2, 1, 1), (1, 0, 0), (2, 2, 9), (3, 0, 2)])
+@pytest.mark.parametrize("T", [1, C, T, 4 * C])
+def test_flops_of_bigbird(T, counts):
+    options = dict(zip(("window_blocks", "global_blocks", "random_blocks"), counts, strict=True))
+    counted = counted_flops(lambda: bigbird_attention(*qkv(T=T), block_size=C, **options))
+    assert counted == cost.bigbird_flops(B, T, H, K, V, C, **options)
+
+
+def test_flops_of_given_blocks():
+    mask = torch.ones(4, 4, dtype=torch.bool).tril()
+    mask[3, 1] = False
+    counted = counted_flops(lambda: block_sparse_attention(*qkv(T=4 * C), block_mask=mask, block_size=C))
+    assert counted == cost.block_sparse_flops(B, 4 * C, H, K, V, marked=9, block_size=C)
+
+
+@pytest.mark.parametrize("options", [{"block_size": 4, "top_k": 3}, {"block_size": 7, "top_k": 1}, {}])
+@pytest.mark.parametrize("T", [1, C, T, 4 * C, 70])
+def test_flops_of_moba(T, options):
+    counted = counted_flops(lambda: moba(*qkv(T=T), chunk_size=C, **options))
+    assert counted == cost.moba_flops(B, T, H, K, V, C=C, **options)
+
+
+def test_choosing_blocks_is_quadratic_with_a_small_constant():
+    T, block = 2**16, 64
+    routing = cost.moba_routing_flops(1, T, 1, 64, block)
+    assert routing == pytest.approx(64 * T**2 / block, rel=1e-2)
+    assert cost.softmax_flops(1, T, 1, 64, 64) / routing == pytest.approx(2 * block, rel=1e-2)
+    share = [
+        cost.moba_routing_flops(1, T, 1, 64) / cost.moba_flops(1, T, 1, 64, 64) for T in (2**12, 2**16, 2**20)
+    ]
+    assert share == sorted(share)
+    assert share[0] < 0.1
+    assert share[2] > 0.8
 
 
 def test_flops_that_no_matrix_product_makes():

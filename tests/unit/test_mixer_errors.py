@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from course_lib.attention import REGISTRY, mixer
+from course_lib.attention import REGISTRY, block_sparse_attention, causal_mask, mixer, receptive_field
 from course_lib.models import Block, interleave
 
 B, T, H, K, V = 2, 5, 4, 3, 6
@@ -22,6 +22,12 @@ def step(name, **changes):
     row = mixer(name)
     tensors = row.example(B, T, H, K, V, H // 2 if row.kv_groups else None)
     return lambda: row.step(**(row.token(tensors, 0) | changes))
+
+
+def blocks(mask):
+    """Block-sparse attention with this mask of blocks of 2."""
+    tensors = mixer("moba").example(B, T, H, K, V)
+    return lambda: block_sparse_attention(**tensors, block_mask=mask, block_size=2)
 
 
 S = torch.zeros(B, H, K, V)
@@ -109,6 +115,91 @@ BAD_CALLS = {
         ValueError,
         "initial_state must hold at most window − 1 = 3 tokens, got 4",
     ),
+    "no stride": (good("dilated_attention", stride=0), ValueError, "stride must be at least 1, got 0"),
+    "cache wider than the dilated window": (
+        step(
+            "dilated_attention", window=3, stride=2, state=(torch.zeros(B, 5, 2, K), torch.zeros(B, 5, 2, V))
+        ),
+        ValueError,
+        "state must hold at most (window − 1) · stride = 4 tokens, got 5",
+    ),
+    "a global mask": (
+        good("global_window_attention", global_tokens=torch.ones(T)),
+        TypeError,
+        "global_tokens must be a sequence of integers such as (0, 1), got Tensor",
+    ),
+    "one global token": (
+        good("global_window_attention", global_tokens=0),
+        TypeError,
+        "global_tokens must be a sequence of integers such as (0, 1), got int",
+    ),
+    "global tokens from the end": (
+        good("global_window_attention", global_tokens=(0, -1)),
+        ValueError,
+        "global_tokens must be positions from 0 on, got -1",
+    ),
+    "half a global token": (
+        good("global_window_attention", global_tokens=(0.5,)),
+        TypeError,
+        "global_tokens must hold integers, got float",
+    ),
+    "no window of blocks": (
+        good("bigbird_attention", window_blocks=0),
+        ValueError,
+        "window_blocks must be at least 1, got 0",
+    ),
+    "fewer than no random blocks": (
+        good("bigbird_attention", random_blocks=-1),
+        ValueError,
+        "random_blocks must be at least 0, got -1",
+    ),
+    "a seed in words": (good("bigbird_attention", seed="x"), TypeError, "seed must be an integer, got str"),
+    "no blocks to choose": (good("moba", top_k=0), ValueError, "top_k must be at least 1, got 0"),
+    "half a block": (good("moba", block_size=0.5), TypeError, "block_size must be an integer, got float"),
+    "moba not causal": (good("moba", causal=False), ValueError, "causal must be True, got False: moba"),
+    "gates of bigbird": (
+        good("bigbird_attention", g=HEADS),
+        ValueError,
+        "g must be None: bigbird_attention has no g",
+    ),
+    "moba with a step of a sequence": (
+        step("moba", q=torch.zeros(B, T, H, K)),
+        ValueError,
+        "q must have 3 axes [B, H, K], got 4 axes",
+    ),
+    "a mask of numbers": (
+        blocks(torch.ones(3, 3)),
+        TypeError,
+        "block_mask must be boolean [N, N], got torch.float32",
+    ),
+    "a mask that is no square": (
+        blocks(torch.ones(3, 4, dtype=torch.bool)),
+        ValueError,
+        "block_mask must have the shape [N, N]",
+    ),
+    "a mask that is too short": (
+        blocks(torch.eye(2, dtype=torch.bool)),
+        ValueError,
+        "block_mask must cover T = 5 tokens, got 2 blocks of block_size = 2",
+    ),
+    "a mask of the future": (
+        blocks(torch.ones(3, 3, dtype=torch.bool)),
+        ValueError,
+        "block_mask must be False above its diagonal, got True",
+    ),
+    "a mask that shows nothing": (
+        blocks(torch.eye(3, dtype=torch.bool) & (torch.arange(3) != 1)),
+        ValueError,
+        "block_mask must show every block of queries some block of keys, got none in row 1",
+    ),
+    "no layers": (receptive_field, ValueError, "masks must be at least one boolean [T, T] tensor, got none"),
+    "layers of two lengths": (
+        lambda: receptive_field(causal_mask(3), causal_mask(4)),
+        ValueError,
+        "masks must have the shape [T, T], one for all, got [4, 4] beside [3, 3]",
+    ),
+    "a mask of half a token": (lambda: causal_mask(0.5), TypeError, "T must be an integer, got float"),
+    "a mask of fewer than no tokens": (lambda: causal_mask(-1), ValueError, "T must be at least 0, got -1"),
     "window of packed caches": (
         lambda: mixer("sliding_window_attention").fn(
             *mixer("sliding_window_attention").example(1, T, H, K, V).values(),

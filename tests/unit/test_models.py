@@ -304,7 +304,12 @@ def test_carried_bytes_are_the_bytes_carried(name, conv):
 
 @pytest.mark.parametrize(
     ("mixer", "options"),
-    [("linear_attention", {"normalize": False}), ("sliding_window_attention", {"window": 4})],
+    [
+        ("linear_attention", {"normalize": False}),
+        ("sliding_window_attention", {"window": 4}),
+        ("dilated_attention", {"window": 3, "stride": 2}),
+        ("dilated_attention", {"window": 6}),
+    ],
 )
 def test_carried_bytes_follow_the_options(mixer, options):
     model = language_model([mixer], **options)

@@ -10,7 +10,7 @@ from course_lib.attention import REGISTRY
 from course_lib.plots import transition_table
 from course_lib.plots.transitions import GATES, LINES, NAMES, SIZE
 
-RECURRENT = [name for name, row in REGISTRY.items() if row.family not in ("softmax", "window")]
+RECURRENT = [name for name, row in REGISTRY.items() if row.keeps != "inputs"]
 SHOWN = [name for line in LINES for name in line.rows]
 DERIVED_IN = {
     "08": {"linear_attention"},

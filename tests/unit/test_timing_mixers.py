@@ -31,6 +31,8 @@ def test_every_linear_mixer_is_measured_and_stored(tiny, tmp_path):
     assert set(linear) <= set(sweeps["forward"].names) & set(sweeps["training"].names) & set(
         sweeps["decode"].names
     )
+    assert set(sweeps["window"].names) == {mixers.SDPA, *mixers.NEAR}
+    assert {"sliding_window_attention", "bigbird_attention", "moba"} <= set(mixers.NEAR)
     for path in files:
         stored = load_sweep(path)
         part = path.stem.removeprefix("mixers-").removesuffix("-cpu")
