@@ -1,0 +1,52 @@
+"""What a memory is asked: a sentence, one matrix without training, and sequences to train on.
+
+word_vectors, nearest_word   the sentence that comes back through the course (`NEEDLE`)
+recall_by_age                one matrix filled with random pairs and asked for all of them
+TASKS                        token sequences with labels, by name, for `course_lib.training.train`
+legal_words, text_bytes      real text that is installed on every machine
+"""
+
+from course_lib.tasks.memory import (
+    DECAY,
+    KEY_FAMILIES,
+    NEEDLE,
+    RULES,
+    SENTENCE,
+    nearest_word,
+    recall_by_age,
+    word_vectors,
+)
+from course_lib.tasks.prose import legal_words, text_bytes
+from course_lib.tasks.sequences import (
+    IGNORED,
+    TASKS,
+    Batch,
+    induction,
+    mqar,
+    parity,
+    rebinding,
+    selective_copy,
+    text,
+)
+
+__all__ = [
+    "DECAY",
+    "IGNORED",
+    "KEY_FAMILIES",
+    "NEEDLE",
+    "RULES",
+    "SENTENCE",
+    "TASKS",
+    "Batch",
+    "induction",
+    "legal_words",
+    "mqar",
+    "nearest_word",
+    "parity",
+    "rebinding",
+    "recall_by_age",
+    "selective_copy",
+    "text",
+    "text_bytes",
+    "word_vectors",
+]
