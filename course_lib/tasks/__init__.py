@@ -6,6 +6,8 @@ TASKS                        token sequences with labels, by name, for `course_l
 legal_words, text_bytes      real text that is installed on every machine
 """
 
+from course_lib.tasks.chats import Chat, Retrieval, Told, Turn, chat, retrieval
+from course_lib.tasks.documents import TOKENS_PER_WORD, Document, Fact, alert, contract, tokens_in
 from course_lib.tasks.memory import (
     DECAY,
     KEY_FAMILIES,
@@ -23,6 +25,8 @@ from course_lib.tasks.sequences import (
     Batch,
     induction,
     mqar,
+    needle,
+    needle_grid,
     parity,
     rebinding,
     selective_copy,
@@ -37,16 +41,30 @@ __all__ = [
     "RULES",
     "SENTENCE",
     "TASKS",
+    "TOKENS_PER_WORD",
     "Batch",
+    "Chat",
+    "Document",
+    "Fact",
+    "Retrieval",
+    "Told",
+    "Turn",
+    "alert",
+    "chat",
+    "contract",
     "induction",
     "legal_words",
     "mqar",
     "nearest_word",
+    "needle",
+    "needle_grid",
     "parity",
     "rebinding",
     "recall_by_age",
+    "retrieval",
     "selective_copy",
     "text",
     "text_bytes",
+    "tokens_in",
     "word_vectors",
 ]

@@ -3,13 +3,13 @@
 `course_lib.training.train` takes them by name.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from course_lib.attention.checks import check_counts, choose
+from course_lib.attention.checks import check_counts, check_flag, choose
 from course_lib.tasks.prose import text_bytes
 
 
@@ -124,6 +124,95 @@ def selective_copy(B: int, T: int = 64, *, copies: int = 8, vocab: int = 16, see
     return Batch(inputs, labels)
 
 
+def needle(
+    B: int,
+    T: int = 64,
+    *,
+    depth: float | None = None,
+    distractors: int = 0,
+    ask_all: bool = False,
+    vocab: int = 64,
+    seed: int = 0,
+) -> Batch:
+    """A needle in a haystack: one fact planted at a relative depth among words that do not matter, asked at the end.
+
+        inputs   .  .  k1 v1 .  k2 v2 .  .  .  k1        . is some word of the haystack
+        labels   ·  ·  ·  ·  ·  ·  ·  ·  ·  ·  v1        · is −100
+
+    depth: 0 plants the fact at the start, 1 right before the questions; None draws a place for every row. distractors:
+    other facts, with other keys, at random places: (k2, v2). ask_all: ask for them too, each once and before the
+    needle, which gives training a label a fact; otherwise only the needle has a label, at T − 1.
+
+    The haystack uses the lower half of the vocabulary, keys the third quarter, values the last: a guess among the
+    values is right in 1 of vocab − ⌊3 · vocab / 4⌋ cases (1 of 16 for vocab = 64). Shapes: inputs and labels `[B, T]`.
+    Raises TypeError or ValueError for a depth outside 0 … 1, or facts that do not fit in T or the keys. Chapter 17.
+    """
+    check_counts(B=B, T=T, vocab=vocab)
+    facts, asked = _check_needle(T, depth, distractors, ask_all, vocab)
+    first_key, first_value, L = vocab // 2, 3 * vocab // 4, T - asked
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.arange(B)[:, None]
+    inputs = torch.randint(0, first_key, (B, T), generator=generator)
+    labels = torch.full((B, T), IGNORED)
+    keys = first_key + _shuffled(B, first_value - first_key, generator)[:, :facts]
+    values = torch.randint(first_value, vocab, (B, facts), generator=generator)
+    places = _needle_places(B, L, depth, distractors, generator)
+    inputs[rows, places], inputs[rows, places + 1] = keys, values
+    order = _shuffled(B, facts - 1, generator)[:, : asked - 1] + 1  # the needle is fact 0 and comes last
+    order = torch.cat([order, torch.zeros(B, 1, dtype=torch.long)], dim=1)
+    inputs[:, L:], labels[:, L:] = keys[rows, order], values[rows, order]
+    return Batch(inputs, labels)
+
+
+def needle_grid(
+    B: int, lengths: Sequence[int], depths: Sequence[float], **options: Any
+) -> dict[tuple[int, float], Batch]:
+    """A batch of `needle` for each length T and depth: (T, depth) -> B sequences. options: the other ones of `needle`.
+
+    The same seed everywhere. For a trained model `course_lib.training.evaluate(net, "needle", T=T, depth=depth)` scores
+    one cell of such a grid on sequences of its own. Chapter 17.
+    """
+    return {(T, depth): needle(B, T, depth=depth, **options) for T in lengths for depth in depths}
+
+
+def _check_needle(
+    T: int, depth: float | None, distractors: int, ask_all: bool, vocab: int
+) -> tuple[int, int]:
+    """(facts, questions) of a needle test whose arguments fit."""
+    check_flag("ask_all", ask_all)
+    if isinstance(distractors, bool) or not isinstance(distractors, int):
+        raise TypeError(f"distractors must be an integer, got {type(distractors).__name__}")
+    most = 3 * vocab // 4 - vocab // 2 - 1
+    if vocab < 4 or not 0 <= distractors <= most:
+        raise ValueError(
+            f"distractors must lie between 0 and {max(most, 0)} for vocab = {vocab}, got {distractors}: each has a key "
+            f"from the third quarter of at least 4 tokens"
+        )
+    if depth is not None and not 0 <= depth <= 1:
+        raise ValueError(f"depth must lie between 0 (start) and 1 (end) or be None, got {depth}")
+    facts, asked = 1 + distractors, 1 + distractors * ask_all
+    if (shortest := 2 * facts + asked + (distractors > 0)) > T:
+        raise ValueError(f"T must be at least {shortest} for {facts} facts and {asked} questions, got {T}")
+    return facts, asked
+
+
+def _needle_places(
+    B: int, L: int, depth: float | None, distractors: int, generator: torch.Generator
+) -> Tensor:
+    """`[B, 1 + distractors]`: where each fact starts in L words, the needle's first; no two overlap.
+
+    Distractors keep an even distance from the needle, so that facts of two words fill cells of a row's own grid.
+    """
+    drawn = torch.randint(0, L - 1, (B,), generator=generator)
+    needle = drawn if depth is None else torch.full((B,), round(depth * (L - 2)))
+    offset, cells = needle % 2, (L - 1) // 2
+    score = torch.rand(B, cells + 1, generator=generator)
+    score[:, cells] = torch.inf  # there only if the needle is in it
+    score[torch.arange(B), needle // 2] = torch.inf
+    others = score.argsort(-1)[:, :distractors]
+    return torch.cat([needle[:, None], offset[:, None] + 2 * others], dim=1)
+
+
 def parity(B: int, T: int = 24, *, seed: int = 0) -> Batch:
     """Parity: after every bit, is the number of ones so far odd?
 
@@ -160,6 +249,7 @@ TASKS: dict[str, Callable[..., Batch]] = {
     "rebinding": rebinding,
     "induction": induction,
     "selective_copy": selective_copy,
+    "needle": needle,
     "parity": parity,
     "text": text,
 }
