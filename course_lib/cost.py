@@ -41,8 +41,14 @@ def window_flops(B: int, T: int, H: int, K: int, V: int, window: int = 256, C: i
     2T(w + C)(K + V) a head.
     """
     reach = -(-(window - 1) // C)  # whole blocks before its own
-    sizes = [C] * (T // C) + [T % C] * (T % C > 0)
-    pairs = sum(c * (c + C * min(n, reach)) for n, c in enumerate(sizes))
+    full, rest = divmod(T, C)
+    young = min(
+        full, reach + 1
+    )  # blocks that have fewer than `reach` before them, and the first that has them all
+    before = (
+        young * (young - 1) // 2 + (full - young) * reach
+    )  # the sum of min(n, reach) over the full blocks
+    pairs = C * C * (full + before) + rest * (rest + C * min(full, reach))
     return 2 * B * H * pairs * (K + V)
 
 

@@ -211,7 +211,8 @@ def _sources() -> str:
     here = Path(__file__).parent
     files = [
         *sorted((here / "attention").glob("*.py")),
-        *(here / f"{n}.py" for n in ("models", "tasks", "training")),
+        *sorted((here / "tasks").glob("*.py")),
+        *(here / f"{n}.py" for n in ("models", "training")),
     ]
     digest = hashlib.sha256()
     for file in files:

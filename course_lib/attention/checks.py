@@ -291,6 +291,12 @@ def check_count(argument: str, n: object) -> None:
         raise ValueError(f"{argument} must be at least 1, got {n}")
 
 
+def check_counts(**counts: object) -> None:
+    """`check_count` for each argument by its name."""
+    for argument, n in counts.items():
+        check_count(argument, n)
+
+
 def _readable(x: Tensor) -> bool:
     """Whether looking at values neither waits for a device nor breaks a traced call."""
     return x.device.type == "cpu" and x.numel() > 0 and not transformed()

@@ -66,6 +66,21 @@ def test_text_labels_are_the_next_bytes_and_the_splits_are_apart():
         assert all(bytes(row.to(torch.uint8).numpy()) in part for row in rows)
 
 
+def test_a_needle_without_a_depth_is_found_everywhere():
+    inputs, _ = tasks.needle(600, 12, vocab=16, seed=1)
+    places = {row.index(row[-1]) for row in inputs.tolist()}
+    assert places == set(range(10))
+    spread, _ = tasks.needle(600, 13, depth=1.0, distractors=1, vocab=16, seed=1)
+    others = {next(i for i in range(10) if 8 <= row[i] < 12) for row in spread.tolist()}
+    assert others == {0, 2, 4, 6, 8}
+
+
+def test_the_grid_has_a_batch_for_each_cell():
+    grid = tasks.needle_grid(3, [20, 40], [0.0, 0.5, 1.0], distractors=2, seed=4)
+    assert list(grid) == [(T, depth) for T in (20, 40) for depth in (0.0, 0.5, 1.0)]
+    assert torch.equal(grid[40, 0.5].inputs, tasks.needle(3, 40, depth=0.5, distractors=2, seed=4).inputs)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_seed_decides_the_batch(task):
     one, same, other = (TASKS[task](3, 64, seed=seed) for seed in (5, 5, 6))
@@ -86,6 +101,15 @@ def test_the_seed_decides_the_batch(task):
         ("parity", {"T": 0}, "T must be at least 1, got 0"),
         ("text", {"split": "all"}, "split must be one of 'train', 'test', got 'all'"),
         ("text", {"T": 10**9}, "T must be below the"),
+        ("needle", {"depth": 1.5}, r"depth must lie between 0 \(start\) and 1 \(end\) or be None, got 1.5"),
+        ("needle", {"depth": float("nan")}, "depth must lie between 0"),
+        ("needle", {"distractors": 16}, "distractors must lie between 0 and 15 for vocab = 64, got 16"),
+        ("needle", {"T": 2}, "T must be at least 3 for 1 facts and 1 questions, got 2"),
+        (
+            "needle",
+            {"T": 24, "distractors": 7, "ask_all": True},
+            "T must be at least 25 for 8 facts and 8 questions",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(task, given, words):
