@@ -311,7 +311,9 @@ class Sandbox:
             if not self.unsafe:
                 folder = os.statvfs(f"/proc/{family[-1]}/root/tmp")
                 blocks, entries = folder.f_blocks - folder.f_bfree, folder.f_files - folder.f_ffree
-                return blocks * folder.f_frsize + 1024 * entries
+                # While a sandbox starts, its root is for a moment still the host's.
+                private = folder.f_blocks * folder.f_frsize <= self.limits.folder_bytes + MEGABYTE
+                return blocks * folder.f_frsize + 1024 * entries if private else 0
         return 0
 
     def forget_peak(self) -> int:

@@ -299,6 +299,12 @@ def test_an_allocation_beyond_the_limits_is_refused(box: Sandbox) -> None:
     assert value(box, "import mmap\nout = len(mmap.mmap(-1, 20_000_000_000))") == 12  # ENOMEM
 
 
+def test_the_hosts_files_never_count(box: Sandbox) -> None:
+    """Until a starting sandbox has changed its root, that is the host's, with whatever lies in its /tmp."""
+    assert os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize > LIMITS.folder_bytes + MEGABYTE
+    assert box._files([os.getpid()]) == 0
+
+
 def test_files_are_limited_in_size_and_number(fresh: Sandbox) -> None:
     assert value(fresh, "out = open('/tmp/a', 'wb', 0).write(bytes(20_000_000))") == 8 * MEGABYTE
     fill = "for i in range(9): open(f'/tmp/{i}', 'wb').write(bytes(7_000_000))\nout = 'written'"
