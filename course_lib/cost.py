@@ -253,6 +253,111 @@ def cache_bytes_per_token(H_kv: int, K: int, V: int, layers: int = 1, itemsize: 
     return cache_bytes(1, 1, H_kv, K, V, layers, itemsize)
 
 
+def kept_cache_bytes(
+    B: int, T: int, H_kv: int, K: int, V: int, budget: int, layers: int = 1, itemsize: int = 2
+) -> int:
+    """Bytes of a cache that keeps at most `budget` tokens: a window's w, or s sinks and a window's s + w."""
+    return cache_bytes(B, min(T, budget), H_kv, K, V, layers, itemsize)
+
+
+def heavy_hitter_bytes(
+    B: int, T: int, H_kv: int, K: int, V: int, budget: int, layers: int = 1, itemsize: int = 2
+) -> int:
+    """Bytes of a cache of heavy hitters: `budget` tokens a head, each with its summed weight and its position.
+
+    The sum takes 4 bytes, or 8 beside numbers of 8, and the position 4.
+    """
+    extra = max(itemsize, 4) + 4
+    return kept_cache_bytes(B, T, H_kv, K, V, budget, layers, itemsize) + (
+        layers * B * min(T, budget) * H_kv * extra
+    )
+
+
+def snapkv_bytes(
+    B: int,
+    prompt: int,
+    generated: int,
+    H_kv: int,
+    K: int,
+    V: int,
+    budget: int,
+    layers: int = 1,
+    itemsize: int = 2,
+) -> int:
+    """Bytes of a cache that keeps `budget` tokens of its prompt and everything generated after it."""
+    return cache_bytes(B, min(prompt, budget) + generated, H_kv, K, V, layers, itemsize)
+
+
+def quantised_bytes(
+    B: int,
+    T: int,
+    H_kv: int,
+    K: int,
+    V: int,
+    bits: int,
+    group: int = 32,
+    residual: int = 128,
+    layers: int = 1,
+    itemsize: int = 2,
+    per_channel: bool = True,
+) -> int:
+    """Bytes of a cache whose tokens have `bits` bits but for the newest `residual` to `residual + group − 1`.
+
+    A group of tokens takes group·(K + V)·bits / 8 bytes a head, and two numbers of `itemsize` bytes, low and step, for
+    each of its values and for each channel of its keys (`per_channel`) or each of its keys.
+    """
+    groups = max(T - residual, 0) // group
+    steps = group + (K if per_channel else group)
+    one_group = group * (K + V) * bits // 8 + 2 * steps * itemsize
+    full = cache_bytes(B, T - groups * group, H_kv, K, V, layers, itemsize)
+    return layers * B * H_kv * groups * one_group + full
+
+
+def latent_bytes(B: int, T: int, d_c: int, d_rope: int, layers: int = 1, itemsize: int = 2) -> int:
+    """Bytes of latent attention's cache: d_c + d_rope numbers per token and layer for all heads together."""
+    return layers * B * T * (d_c + d_rope) * itemsize
+
+
+def paged_bytes(
+    B: int,
+    T: int,
+    H_kv: int,
+    K: int,
+    V: int,
+    page_size: int = 16,
+    shared: int = 0,
+    layers: int = 1,
+    itemsize: int = 2,
+) -> int:
+    """Bytes that pages reserve for B sequences of T tokens, the first `shared` of which lie in pages of them all.
+
+    Only whole pages stay shared once every sequence has gone on from there.
+    """
+    own = -(-T // page_size) - shared // page_size
+    pages = shared // page_size + B * own
+    return cache_bytes(pages, page_size, H_kv, K, V, layers, itemsize)
+
+
+def utilisation(lengths: Sequence[int], *, page_size: int | None = None, longest: int | None = None) -> float:
+    """Tokens in use over tokens reserved, for sequences of these lengths.
+
+    page_size: each has whole pages. longest: each has room for that many, and none is longer. Exactly one of them is
+    given. Raises ValueError.
+    """
+    if (page_size is None) == (longest is None):
+        raise ValueError(
+            "give either page_size or longest: tokens are reserved by pages or up to a longest text"
+        )
+    if not lengths or min(lengths) < 1:
+        raise ValueError(f"lengths must be at least one length of at least 1, got {list(lengths)}")
+    if longest is not None and max(lengths) > longest:
+        raise ValueError(
+            f"longest must be at least {max(lengths)}, the longest of the lengths, got {longest}"
+        )
+    reserved = (longest if page_size is None else -(-n // page_size) * page_size for n in lengths)
+    return sum(lengths) / sum(reserved)
+
+
 def cache_outgrows_weights(parameters: float, per_token: float, itemsize: int = 2) -> float:
     """Cached tokens, over all sequences of a batch, that weigh as much as the weights."""
     return parameters * itemsize / per_token

@@ -42,17 +42,18 @@ class Cache(ABC):
         Raises TypeError or ValueError where they do not fit together, or not what the cache holds already.
         """
         _check_new_tokens(k, v)
-        if self._like is None:
-            self._like = tuple(x.detach()[:, :0].clone() for x in (k, v))
-        else:
+        if self._like is not None:
             _check_same_kind(k, v, *self._like)
         self._write(k.detach(), v.detach())
+        if self._like is None:
+            self._like = tuple(x.detach()[:, :0].clone() for x in (k, v))
         self._length += k.shape[1]
 
     def attend(self, q: Tensor) -> Tensor:
         """Outputs `[B, T_q, H, V]` of the queries q `[B, T_q, H, K]` of the last T_q ≥ 1 tokens appended.
 
-        Each sees every token up to its own. Raises TypeError or ValueError where q does not fit.
+        Each sees every token up to its own that the cache still holds. Raises TypeError or ValueError where q does not
+        fit.
         """
         checks.check_tensor("q", q, 4, "[B, T_q, H, K]")
         if self._like is None:
@@ -89,6 +90,10 @@ class Cache(ABC):
             self._drop_after(length)
             self._length = length
 
+    def _check_heads(self, q: Tensor) -> None:
+        """q fits the keys held: batch, head size, dtype, device, and a number of heads that H_kv divides."""
+        checks.check_qkv(q, *self._like, kv_groups=True)
+
     @property
     @abstractmethod
     def nbytes(self) -> int:
@@ -101,7 +106,7 @@ class Cache(ABC):
 
     @abstractmethod
     def _write(self, k: Tensor, v: Tensor) -> None:
-        """Store checked tokens; `len(self)` still counts those before them."""
+        """Store checked tokens, or raise and change nothing; `len(self)` still counts those before them."""
 
     @abstractmethod
     def _read(self, q: Tensor) -> Tensor:
@@ -118,6 +123,12 @@ class Cache(ABC):
     @abstractmethod
     def _drop_after(self, length: int) -> None:
         """Forget tokens from `length` on, or raise RuntimeError and say why not."""
+
+
+def check_newest(q: Tensor, available: int, why: str) -> None:
+    """The queries are of the `available` newest tokens; `why` says where those before them went."""
+    if q.shape[1] > available:
+        raise ValueError(f"q must have at most the {available} tokens {why}, got {q.shape[1]}")
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

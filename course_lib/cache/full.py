@@ -8,12 +8,14 @@ tensor copies n(n − 1)/2 of them. With H_kv < H query heads share a key (group
 cache is smaller by H / H_kv. Chapter 04.
 """
 
-import torch
+from typing import Any
+
 from torch import Tensor
 
 from course_lib.attention import checks, softmax_attention
 from course_lib.attention.softmax import FORMS
-from course_lib.cache.base import Cache, tensor_bytes
+from course_lib.cache.base import Cache
+from course_lib.cache.buffers import Buffers
 
 
 class FullCache(Cache):
@@ -25,58 +27,52 @@ class FullCache(Cache):
 
     def __init__(self, *, scale: float | None = None, mode: str = "sdpa", chunk_size: int = 64) -> None:
         super().__init__()
-        checks.check_scale(scale)
-        checks.check_form(mode, FORMS, chunk_size)
-        self._options = {"scale": scale, "mode": mode, "chunk_size": chunk_size}
-        self._buffers: tuple[Tensor, ...] = ()
+        self._options = softmax_options(scale, mode, chunk_size)
+        self._buffers = Buffers()
 
     @property
     def nbytes(self) -> int:
-        return tensor_bytes(*self._held().values())
+        return self._buffers.nbytes
 
     @property
     def reserved(self) -> int:
-        return tensor_bytes(*self._buffers)
+        return self._buffers.reserved
 
     @property
     def capacity(self) -> int:
         """Tokens there is room for."""
-        return self._buffers[0].shape[2] if self._buffers else 0
+        return self._buffers.capacity
 
     def _write(self, k: Tensor, v: Tensor) -> None:
-        new = k.transpose(1, 2), v.transpose(1, 2)
-        start, end = len(self), len(self) + k.shape[1]
-        if end > self.capacity:
-            old = self._buffers or tuple(x[:, :, :0] for x in new)
-            self._buffers = tuple(_grown(x, start, max(end, 2 * self.capacity)) for x in old)
-        for buffer, x in zip(self._buffers, new, strict=True):
-            buffer[:, :, start:end] = x
+        self._buffers.extend(k.transpose(1, 2), v.transpose(1, 2))
 
     def _read(self, q: Tensor) -> Tensor:
-        k, v = (x.transpose(1, 2) for x in self._held().values())
-        H, H_kv = q.shape[2], k.shape[2]
-        if q.shape[1] > 1 or H_kv == H or H % H_kv:
-            return softmax_attention(q, k, v, **self._options)[0]
-        # One token of grouped heads: those of a group stand as queries beside each other, so that their key is read
-        # once, where torch's kernel reads it for each of them.
-        heads = q.squeeze(1).unflatten(1, (H_kv, -1)).transpose(1, 2)  # [B, H / H_kv, H_kv, K]
-        o, _ = softmax_attention(heads, k, v, causal=False, **self._options)
-        return o.transpose(1, 2).flatten(1, 2).unsqueeze(1)
+        return attend_to(q, *(x.transpose(1, 2) for x in self._buffers.tensors), **self._options)
 
     def _held(self) -> dict[str, Tensor]:
-        return {name: x[:, :, : len(self)] for name, x in zip("kv", self._buffers, strict=False)}
+        return dict(zip("kv", self._buffers.tensors, strict=False))
 
     def _hold(self, tensors: dict[str, Tensor]) -> None:
-        self._buffers = tuple(tensors.values())
+        self._buffers.replace(tuple(tensors[name] for name in "kv" if name in tensors))
 
     def _drop_after(self, length: int) -> None:
-        """Nothing to do: the length says how much of the buffers is in use."""
+        self._buffers.used = length
 
 
-def _grown(buffer: Tensor, used: int, capacity: int) -> Tensor:
-    """A buffer `[B, H_kv, capacity, ·]` that begins with the first `used` tokens of the old one."""
-    larger = torch.empty(
-        (*buffer.shape[:2], capacity, buffer.shape[3]), dtype=buffer.dtype, device=buffer.device
-    )
-    larger[:, :, :used] = buffer[:, :, :used]
-    return larger
+def softmax_options(scale: float | None, mode: str, chunk_size: int) -> dict[str, Any]:
+    """Checked keyword arguments for `attend_to`."""
+    checks.check_scale(scale)
+    checks.check_form(mode, FORMS, chunk_size)
+    return {"scale": scale, "mode": mode, "chunk_size": chunk_size}
+
+
+def attend_to(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+    """Causal softmax attention of the last tokens' q `[B, T_q, H, K]` to k, v `[B, T, H_kv, ·]`: `[B, T_q, H, V]`."""
+    H, H_kv = q.shape[2], k.shape[2]
+    if q.shape[1] > 1 or H_kv == H or H % H_kv:
+        return softmax_attention(q, k, v, **options)[0]
+    # One token of grouped heads: those of a group stand as queries beside each other, so that their key is read
+    # once, where torch's kernel reads it for each of them.
+    heads = q.squeeze(1).unflatten(1, (H_kv, -1)).transpose(1, 2)  # [B, H / H_kv, H_kv, K]
+    o, _ = softmax_attention(heads, k, v, causal=False, **options)
+    return o.transpose(1, 2).flatten(1, 2).unsqueeze(1)

@@ -15,6 +15,7 @@ from course_lib.attention import checks
 from course_lib.attention.registry import Table
 from course_lib.cache.base import Cache
 
+BUDGET = 256  # tokens that a cache with a limit keeps unless told otherwise
 FACTORS = {
     "none": "the yardstick: every factor in full",
     "B": "share what several sequences have in common",
@@ -84,3 +85,28 @@ def full_bytes(B: int, T: int, H: int, H_kv: int, K: int, V: int, itemsize: int)
 def linear_bytes(B: int, T: int, H: int, H_kv: int, K: int, V: int, itemsize: int) -> int:
     """S and z of H heads in at least float32, whatever T."""
     return cost.state_bytes(B, H, K, V, itemsize=max(itemsize, 4))
+
+
+def window_bytes(B: int, T: int, H: int, H_kv: int, K: int, V: int, itemsize: int) -> int:
+    """The last 256 tokens of H_kv heads."""
+    return cost.kept_cache_bytes(B, T, H_kv, K, V, BUDGET, itemsize=itemsize)
+
+
+def heavy_hitter_bytes(B: int, T: int, H: int, H_kv: int, K: int, V: int, itemsize: int) -> int:
+    """256 tokens of H_kv heads, with a sum and a position each."""
+    return cost.heavy_hitter_bytes(B, T, H_kv, K, V, BUDGET, itemsize=itemsize)
+
+
+def snapkv_bytes(B: int, T: int, H: int, H_kv: int, K: int, V: int, itemsize: int) -> int:
+    """256 tokens of a prompt of T."""
+    return cost.snapkv_bytes(B, T, 0, H_kv, K, V, BUDGET, itemsize=itemsize)
+
+
+def quantised_bytes(B: int, T: int, H: int, H_kv: int, K: int, V: int, itemsize: int, *, bits: int) -> int:
+    """All tokens of H_kv heads, at `bits` bits but for the newest."""
+    return cost.quantised_bytes(B, T, H_kv, K, V, bits, itemsize=itemsize)
+
+
+def latent_bytes(B: int, T: int, H: int, H_kv: int, K: int, V: int, itemsize: int) -> int:
+    """A turned key of size K and a latent of size V for all heads."""
+    return cost.latent_bytes(B, T, V, K, itemsize=itemsize)

@@ -1,12 +1,14 @@
 """Every cache, appended in any pieces, gives its mixer's outputs and weighs what its row says; rope knows distances."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Shape, assert_within, shapes
 
-from course_lib.attention import linear_attention, softmax_attention
+from course_lib.attention import linear_attention, sliding_window_attention, softmax_attention
 from course_lib.attention.rope import rope
 from course_lib.cache import CACHES, FullCache, LinearState
 
@@ -14,15 +16,26 @@ EXACT = 1e-10
 WHOLE = {
     "softmax_attention": lambda q, k, v: softmax_attention(q, k, v, mode="parallel")[0],
     "linear_attention": lambda q, k, v: linear_attention(q, k, v, mode="recurrent")[0],
+    "sliding_window_attention": lambda q, k, v: sliding_window_attention(q, k, v, mode="recurrent")[0],
 }
 ROWS = pytest.mark.parametrize("row", [row for row in CACHES.values() if row.exact], ids=lambda row: row.name)
+ALL_ROWS = pytest.mark.parametrize("row", CACHES.values(), ids=lambda row: row.name)
 
 
 def drawn(row, shape, data, dtype=torch.float64):
-    """q, k, v, with grouped heads where the row has them."""
+    """q, k, v, with grouped heads where the row has them; of a latent, one head of k and v and absorbed queries."""
     groups = data.draw(st.sampled_from([1, 2, 3]), label="groups") if row.kv_groups else 1
     wide = Shape(shape.B, shape.T, shape.H * groups, shape.K, shape.V, shape.C, shape.seed)
-    return wide.qkv(dtype, H_kv=shape.H)
+    q, k, v = wide.qkv(dtype, H_kv=shape.H)
+    if row.name != "latent":
+        return q, k, v
+    for_latent, *_ = replace(wide, K=shape.V, seed=shape.seed + 1).qkv(dtype)
+    return torch.cat([for_latent, q], -1), k[:, :, :1], v[:, :, :1]
+
+
+def whole(row, q, k, v):
+    """The outputs of the row's mixer; a latent is part of its own key."""
+    return WHOLE[row.mixer](q, torch.cat([v, k], -1) if row.name == "latent" else k, v)
 
 
 def pieces(T, data):
@@ -47,11 +60,11 @@ def test_pieces_give_the_whole(row, shape, data):
     q, k, v = drawn(row, shape, data)
     cache = row.make()
     o = fed(cache, q, k, v, pieces(shape.T, data))
-    assert_within(o, WHOLE[row.mixer](q, k, v), EXACT, 1 + v.abs().max())
+    assert_within(o, whole(row, q, k, v), EXACT, 1 + v.abs().max())
     assert len(cache) == shape.T
 
 
-@ROWS
+@ALL_ROWS
 @given(shapes(max_T=24), st.sampled_from([torch.float64, torch.float32, torch.bfloat16]), st.data())
 def test_it_weighs_what_its_row_says(row, shape, dtype, data):
     q, k, v = drawn(row, shape, data, dtype)
@@ -73,7 +86,7 @@ def test_queries_are_the_last_tokens_appended(row, shape, data):
         cache.append(k[:, :first], v[:, :first])
     cache.append(k[:, first:], v[:, first:])
     o = cache.attend(q[:, -T_q:])
-    assert_within(o, WHOLE[row.mixer](q, k, v)[:, -T_q:], EXACT, 1 + v.abs().max())
+    assert_within(o, whole(row, q, k, v)[:, -T_q:], EXACT, 1 + v.abs().max())
 
 
 @ROWS
@@ -88,7 +101,7 @@ def test_a_restored_snapshot_continues_as_if_nothing_had_followed(row, shape, wa
             cache.attend(q[:, :cut])
     snapshot, bytes_then = cache.snapshot(), cache.nbytes
     fed(cache, 3 * q, k + 1, -v, pieces(shape.T, data))  # another continuation, longer than the true one
-    expected = WHOLE[row.mixer](q, k, v)[:, cut:]
+    expected = whole(row, q, k, v)[:, cut:]
     for target in (cache, other, cache):
         target.restore(snapshot)
         assert len(target) == cut

@@ -296,6 +296,37 @@ def test_the_cache_of_a_model_is_its_tokens_together():
     assert cost.cache_outgrows_weights(8e9, per_token) * per_token == 16e9
 
 
+def test_sizes_of_smaller_caches_by_hand():
+    """Two layers of two sequences with 8 heads of 128 in 16 bits: a token of all takes 2·2·8·256·2 bytes."""
+    model = {"B": 2, "H_kv": 8, "K": 128, "V": 128, "layers": 2}
+    token = 2 * 2 * 8 * 256 * 2
+    assert cost.kept_cache_bytes(T=1000, budget=100, **model) == 100 * token
+    assert cost.kept_cache_bytes(T=50, budget=100, **model) == 50 * token
+    assert cost.heavy_hitter_bytes(T=1000, budget=100, **model) == 100 * (token + 2 * 2 * 8 * (4 + 4))
+    assert cost.snapkv_bytes(prompt=1000, generated=7, budget=100, **model) == 107 * token
+    groups = (1000 - 128) // 32
+    one_group = 32 * 256 // 2 + 2 * 2 * (128 + 32)  # codes of half a byte; low and step in two bytes
+    quantised = 2 * 2 * 8 * groups * one_group + (1000 - 32 * groups) * token
+    assert cost.quantised_bytes(T=1000, bits=4, **model) == quantised
+    assert cost.latent_bytes(1, 1, d_c=512, d_rope=64, layers=60) == 60 * 576 * 2
+    assert cost.paged_bytes(T=1000, page_size=16, **model) == 63 * 16 * token
+    assert cost.paged_bytes(T=1000, page_size=16, shared=100, **model) == (6 + 2 * 57) * 16 * token // 2
+
+
+def test_utilisation_by_hand():
+    assert cost.utilisation([10, 30], longest=100) == 0.2
+    assert cost.utilisation([10, 30], page_size=16) == 40 / 48
+    for arguments, words in (
+        ({}, "either page_size or longest"),
+        ({"page_size": 4, "longest": 40}, "either page_size or longest"),
+        ({"longest": 20}, "longest must be at least 30"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            cost.utilisation([10, 30], **arguments)
+    with pytest.raises(ValueError, match="lengths must be at least one length"):
+        cost.utilisation([], page_size=4)
+
+
 def test_a_decoding_step_is_a_matrix_product_and_a_read_of_the_cache():
     """Counted by torch: one weight matrix, one layer of attention over T cached tokens, for B sequences."""
     W, x = torch.ones(7, 9), torch.ones(B, 7)
