@@ -231,6 +231,32 @@ def _choice(name: str, options: Sequence[float] | dict[str, float], value: float
     return SelectionSlider(options=pairs, value=value, description=name, continuous_update=False)
 
 
+def factor_explorer() -> VBox:
+    """Sliders for the factors of the cache's size: what is left after each method in turn. Chapter 05."""
+
+    def draw(groups: int, budget: float, bits: int, layers: float, utilisation: float) -> tuple[str, Figure]:
+        start, factors = plots.shrunk(
+            groups=groups, budget=budget, bits=bits, layers=layers, utilisation=utilisation
+        )
+        left = start * math.prod(factors.values())
+        text = (
+            f"{plots.size_text(start)} reserved for 8 sequences of 32,768 tokens; all factors together leave "
+            f"{plots.size_text(left)}, {left / start:.2%} of it"
+        )
+        return text, plots.factors_plot(start, factors, title=f"Together they leave {left / start:.2%}")
+
+    controls = [
+        _choice("H / H_kv", [1, 4, 8, 32], 4),
+        _choice("T kept", {"all": 1.0, "half": 0.5, "a quarter": 0.25, "1 / 16": 1 / 16}, 0.25),
+        _choice("bits", [16, 8, 4, 2], 4),
+        _choice("layers", {"all": 1.0, "half": 0.5, "a quarter": 0.25}, 1.0),
+        _choice("utilisation", {"half": 0.5, "0.96": 0.96}, 0.96),
+    ]
+    box = _explorer(controls, draw)
+    box.children = (HBox(controls[:3]), HBox(controls[3:]), *box.children[1:])
+    return box
+
+
 def trace_explorer() -> VBox:
     """Sliders for the step size Δ, the rate a and the rotation ω: what one token leaves behind. Chapter 12."""
 

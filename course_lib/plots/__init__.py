@@ -7,6 +7,7 @@ what they share.
 
 from course_lib.concept_map import concept_map_html
 from course_lib.plots.base import png, show, style
+from course_lib.plots.caches import cache_error_plot, cache_sizes_plot, factors_plot, shrunk, size_text
 from course_lib.plots.curves import (
     cost_plot,
     extrapolation_plot,
@@ -35,7 +36,9 @@ from course_lib.plots.transitions import transition_table
 
 __all__ = [
     "Kept",
+    "cache_error_plot",
     "cache_plot",
+    "cache_sizes_plot",
     "collide",
     "collision_plot",
     "concept_map",
@@ -44,6 +47,7 @@ __all__ = [
     "decode_plot",
     "discretisation_plot",
     "extrapolation_plot",
+    "factors_plot",
     "frontier_plot",
     "impulse_plot",
     "kept",
@@ -63,6 +67,8 @@ __all__ = [
     "samples_plot",
     "scan_tree",
     "show",
+    "shrunk",
+    "size_text",
     "style",
     "sweep_plot",
     "switch_plot",
