@@ -22,6 +22,7 @@ from course_lib import cost, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
 from course_lib.course import Course
 from course_lib.plots import state_space
+from course_lib.plots.patterns import PATTERNS
 from course_lib.tasks import KEY_FAMILIES, RULES, recall_by_age
 from course_lib.timing import bench, calibrate
 from course_lib.timing.pretend import noisy_samples
@@ -31,6 +32,7 @@ HEADS = 1  # keeps the largest measurement below a second
 SECONDS_EACH = 0.1
 MEMORY_K = 16  # = V, of the memory explorer
 DECAY_TOKENS = 60
+PATTERN_TOKENS = 32
 
 Measure = Callable[[int, int, int], "Measured"]
 
@@ -138,6 +140,29 @@ def map_explorer(course: Course) -> VBox:
         return text, plots.concept_map(course, track=track)
 
     return _explorer([ToggleButtons(options=list(course.tracks))], draw)
+
+
+def pattern_explorer() -> VBox:
+    """Pattern, window, a second number and layers: one layer's mask and what the layers reach. Chapter 06."""
+
+    def draw(name: str, window: int, extra: int, layers: int) -> tuple[str, Figure]:
+        mask, field = plots.layered_pattern(name, PATTERN_TOKENS, window, extra, layers)
+        reached = field[-1].nonzero().flatten()
+        text = (
+            f"{name}: a layer scores {mask.sum() / PATTERN_TOKENS:.1f} pairs a token; through {layers} layers the last "
+            f"token may depend on {len(reached)} of {PATTERN_TOKENS}, the furthest {len(mask) - 1 - reached[0]} back"
+        )
+        title = f"{layers} layers: {len(reached)} of {PATTERN_TOKENS} tokens reach the last one"
+        fig = plots.pattern_grid({"first layer": mask, f"through {layers} layers": field}, title=title)
+        return text, fig
+
+    controls = [
+        Dropdown(options=list(PATTERNS), value="window", description="pattern"),
+        _choice("window w", [1, 2, 3, 4, 6, 8], 4),
+        _choice("stride etc.", [1, 2, 3, 4, 8, 12], 2),
+        _choice("layers", [1, 2, 3, 4, 5, 6], 2),
+    ]
+    return _explorer(controls, draw)
 
 
 def memory_explorer() -> VBox:

@@ -31,6 +31,7 @@ from course_lib.plots.matrices import (
     weights_plot,
 )
 from course_lib.plots.memory import frontier_plot, learning_plot, memory_plot, recall_age_grid
+from course_lib.plots.patterns import computed_text, layered_pattern, pattern_grid, pattern_text, reach_plot
 from course_lib.plots.state_space import discretisation_plot, impulse_plot, scan_tree, trace_plot
 from course_lib.plots.transitions import transition_table
 
@@ -41,6 +42,7 @@ __all__ = [
     "cache_sizes_plot",
     "collide",
     "collision_plot",
+    "computed_text",
     "concept_map",
     "concept_map_html",
     "cost_plot",
@@ -53,13 +55,17 @@ __all__ = [
     "kept",
     "kept_plot",
     "layer_share_plot",
+    "layered_pattern",
     "learning_plot",
     "local_exponent_plot",
     "matrix_plot",
     "memory_heatmap",
     "memory_plot",
+    "pattern_grid",
+    "pattern_text",
     "png",
     "predicted_sweep",
+    "reach_plot",
     "recall_age_grid",
     "recall_plot",
     "residual_plot",
