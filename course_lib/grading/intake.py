@@ -226,8 +226,10 @@ def _start(path: Path, count: int) -> bytes:
 
 
 def readable(name: str) -> str:
-    """A file's name without the bytes that are no UTF-8, and so could not be written into any table."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A file's name as text that a table can hold. Bytes that are no UTF-8 are spelled out, so that two names
+    stay two.
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _in_zip(archive: zipfile.ZipFile) -> list[_Entry]:

@@ -492,7 +492,15 @@ def _readable() -> list[str]:
     ]
     python = {sys.base_prefix, sys.prefix, os.path.realpath(sys.base_prefix), os.path.realpath(sys.prefix)}
     inside = [p for p in sorted(python) if not any(_within(p, s) for s in system)]
-    return system + [p for p in inside if not any(p != other and _within(p, other) for other in inside)]
+    outermost = [p for p in inside if not any(p != other and _within(p, other) for other in inside)]
+    return system + [entry for path in outermost for entry in _entered(path)]
+
+
+def _entered(path: str) -> list[str]:
+    """A folder, or what is in it where only its owner may enter: the sandbox's user gets a folder of its own."""
+    if os.stat(path).st_mode & 0o005 == 0o005:
+        return [path]
+    return sorted(entry.path for entry in os.scandir(path))
 
 
 def _hidden() -> list[str]:

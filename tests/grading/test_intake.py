@@ -286,12 +286,13 @@ def test_a_file_that_cannot_be_opened_costs_itself(folder, monkeypatch):
     assert not submissions["bob.ipynb"].problem
 
 
-def test_a_name_that_is_no_text_is_made_readable(folder):
-    place = folder({"alice.ipynb": GOOD})
-    (Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9.ipynb"))).write_bytes(GOOD)
-    (odd,) = (s for s in collect(place) if s.student != "alice")
-    assert odd.student == "caf\N{REPLACEMENT CHARACTER}"
-    assert odd.key
+def test_names_that_are_no_text_are_made_readable_and_stay_different(folder):
+    place = os.fsencode(folder({"alice.ipynb": GOOD}))
+    for name in (b"/caf\xe9.ipynb", b"/caf\xe8.ipynb"):
+        Path(os.fsdecode(place + name)).write_bytes(GOOD)
+    found = [s for s in collect(Path(os.fsdecode(place))) if s.student != "alice"]
+    assert {s.student for s in found} == {r"caf\xe9", r"caf\xe8"}
+    assert len({s.key for s in found}) == 2
 
 
 # ---- hostile notebooks --------------------------------------------------------------------------

@@ -299,6 +299,16 @@ def test_an_allocation_beyond_the_limits_is_refused(box: Sandbox) -> None:
     assert value(box, "import mmap\nout = len(mmap.mmap(-1, 20_000_000_000))") == 12  # ENOMEM
 
 
+def test_a_python_in_a_folder_of_ones_own_is_readable(tmp_path: Path) -> None:
+    """As `mktemp -d` makes it: the sandbox's user may not enter it, so its contents are shown one by one."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "pyvenv.cfg").touch()
+    tmp_path.chmod(0o755)
+    assert sandbox._entered(str(tmp_path)) == [str(tmp_path)]
+    tmp_path.chmod(0o700)
+    assert sandbox._entered(str(tmp_path)) == [str(tmp_path / "lib"), str(tmp_path / "pyvenv.cfg")]
+
+
 def test_the_hosts_files_never_count(box: Sandbox) -> None:
     """Until a starting sandbox has changed its root, that is the host's, with whatever lies in its /tmp."""
     assert os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize > LIMITS.folder_bytes + MEGABYTE
