@@ -221,9 +221,8 @@ def test_a_named_mistake_gets_its_hint_and_others_their_kind(graded) -> None:
 def test_an_answer_to_another_question_cannot_carry_a_secret_case_out(graded) -> None:
     spy = "n = 0\ndef f(x):\n    global n\n    n = float(x[0])\n    return 2 * x"
     first, number = graded(spy, questions=(question("08.1"), NUMBER)).questions
-    visible = float(question("08.1").arguments(Case("visible", T=4))[0][0])
     assert first.points == 4
-    assert number.message.startswith(f"{visible:.3g}")
+    assert number.message.startswith("0:")  # as the cells left it: it was taken before any case had run
 
 
 # Runs
