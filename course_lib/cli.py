@@ -20,6 +20,7 @@ EXTRAS = {
     "nbformat": "lab",
     "ipykernel": "lab",
     "psutil": "lab",
+    "voila": "explore",
     "jupytext": "author",
     "yaml": "author",
     "IPython": "grade",
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # redirected on Windows, it may not know → and ≥
             stream.reconfigure(errors="replace")
     options, rest = parser().parse_known_args(arguments)
-    if rest and options.command is not lab:
+    if rest and options.command not in (lab, explore):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     try:
@@ -67,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _lab_parser(commands)
+    text = "serve the widgets of all chapters as a web page on this machine; further arguments go to Voilà"
+    _command(commands, "explore", explore, text)
     _run_parser(commands)
     _build_parser(commands)
     _command(commands, "doctor", doctor, "say what this machine and this installation can do")
@@ -213,6 +216,13 @@ def lab(options: argparse.Namespace) -> int:
     for note in laboratory.update(released, work):
         print(note)
     return laboratory.start(work, options.rest)
+
+
+def explore(options: argparse.Namespace) -> int:
+    """`course explore`."""
+    from course_lib import explore as explorers
+
+    return explorers.start(course.load(), options.rest)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from course_lib import cost, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
-from course_lib.course import Course
+from course_lib.course import Course, load
 from course_lib.plots import state_space
 from course_lib.plots.patterns import PATTERNS
 from course_lib.tasks import KEY_FAMILIES, RULES, recall_by_age
@@ -67,7 +67,7 @@ def layer_explorer() -> VBox:
     def draw(T: int, d: int) -> tuple[str, Figure]:
         attention, rest = cost.attention_share(T, d), 1 - cost.attention_share(T, d)
         text = f"at T = {T:,} and d = {d:,}: attention {attention:.1%}, projections and MLP {rest:.1%} of the FLOPs"
-        return text, plots.layer_share_plot([d])
+        return text, plots.layer_share_plot([d], T=T)
 
     return _explorer([_powers_of_two("T", range(5, 18), 1024), _powers_of_two("d", range(7, 14), 1024)], draw)
 
@@ -436,3 +436,21 @@ def _in_words(T: int, K: int, C: int, measured: Measured | None) -> str:
 
 def _flops(T: int, K: int, C: int) -> tuple[int, int]:
     return cost.softmax_flops(1, T, HEADS, K, K), cost.linear_flops(1, T, HEADS, K, K, C)
+
+
+# The widget of each chapter, as `course explore` shows them.
+EXPLORERS: dict[str, Callable[[], VBox]] = {
+    "00": lambda: map_explorer(load()),
+    "01": layer_explorer,
+    "02": timing_explorer,
+    "04": cache_explorer,
+    "05": factor_explorer,
+    "06": pattern_explorer,
+    "08": cost_explorer,
+    "10": decay_explorer,
+    "11": collision_explorer,
+    "12": trace_explorer,
+    "14": memory_explorer,
+    "15": scaling_explorer,
+    "16": trial_explorer,
+}

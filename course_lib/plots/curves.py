@@ -191,9 +191,11 @@ def cost_plot(
 
 
 @matplotlib.style.context(STYLE_FILE)
-def layer_share_plot(ds: Sequence[int], *, title: str = "", causal: bool = True) -> Figure:
+def layer_share_plot(
+    ds: Sequence[int], *, T: int | None = None, title: str = "", causal: bool = True
+) -> Figure:
     """Attention's part of a whole layer's FLOPs over T, for layers of width d; a dot marks half, at
-    T = 12 d (6 d if the masked half is computed too).
+    T = 12 d (6 d if the masked half is computed too), and a grey line the length `T`.
     """
     fig, ax = axes(title or f"Attention overtakes the rest of a layer only at T = {12 if causal else 6} d")
     lengths = [2**i for i in range(5, 20)]
@@ -204,6 +206,8 @@ def layer_share_plot(ds: Sequence[int], *, title: str = "", causal: bool = True)
         ax.plot(lengths, shares, color=look["color"], linestyle=look["linestyle"])
         ax.plot(meet, 50, color=look["color"], marker=look["marker"], markersize=8, linestyle="")
         ax.plot([], [], label=label, **look)
+    if T is not None:
+        ax.axvline(T, color="0.5", linewidth=1, label=f"T = {T:,}")
     ax.set(xlabel="sequence length T", ylabel="attention, % of the layer's FLOPs", ylim=(0, 100))
     _length_axis(ax)
     legend_below(fig, ax)

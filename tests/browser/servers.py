@@ -1,6 +1,7 @@
 """Servers on this machine, for as long as a test needs them."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 
 START_S = 120
 
@@ -32,12 +34,14 @@ def serving(
     env |= {"PYTHONPATH": str(checkout)} | variables
     command = [sys.executable, "-m", "course_lib.cli", *arguments]
     with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(command, cwd=checkout, env=env, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=checkout, env=env, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             _wait(url, process, log)
             yield
-        finally:
-            process.terminate()
+        finally:  # `course` waits for a server of its own process; both get what Ctrl+C sends
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=30)
 
 
@@ -48,6 +52,8 @@ def _wait(url: str, process: subprocess.Popen, log: Path) -> None:
             break
         try:
             urllib.request.urlopen(url, timeout=5).close()
+        except HTTPError:  # it speaks, if only to refuse
+            return
         except OSError:
             time.sleep(0.2)
         else:

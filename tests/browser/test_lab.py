@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moving import WIDGET, move_every_control
 from notebook_page import TOKEN, NotebookPage, opened, start, write_settings
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page
 from servers import free_port, serving
 
 from course_lib import course
@@ -16,12 +17,6 @@ ROOT = Path(__file__).parents[2]
 COURSE = course.load()
 WIDTHS = (1280, 820)
 TALL = 8000  # pixels in one picture
-ANSWER_MS = 60_000
-# The moving parts of a widget; a group of buttons is one.
-CONTROLS = (
-    ".widget-dropdown select, .widget-slider [role=slider], .widget-toggle-buttons, "
-    ".jupyter-button:not(.widget-toggle-button)"
-)
 TOO_WIDE = """panel => Array.from(panel.querySelectorAll('.jp-OutputArea-output img, .jp-RenderedHTMLCommon img'))
   .filter(img => img.getBoundingClientRect().right > panel.getBoundingClientRect().right + 1).map(img => img.alt)"""
 
@@ -55,34 +50,8 @@ def test_a_chapter_runs_unsolved_and_its_widget_answers(chapter, lab, screenshot
         exercises = [cell for cell in cells if cell.id.startswith("ex-")]
         assert exercises
         assert [cell.id for cell in exercises if "not attempted" not in cell.text] == []
-        move_every_control(notebook)
+        move_every_control(notebook.panel.locator(WIDGET))
         photograph(notebook, chapter.number, screenshots)
-
-
-def move_every_control(notebook: NotebookPage) -> None:
-    """By the keyboard alone. The figure under the controls must be another one each time."""
-    widget = notebook.panel.locator(".jp-OutputArea-output:has(.widget-html img)").first
-    picture = widget.locator(".widget-html img")
-    controls = widget.locator(CONTROLS).all()
-    assert controls
-    for control in controls:
-        before = picture.get_attribute("src")
-        move(control)
-        expect(picture).not_to_have_attribute("src", before, timeout=ANSWER_MS)
-
-
-def move(control: Locator) -> None:
-    """One step by the keyboard; a drop-down list, whose keys differ between systems, takes its next option."""
-    kind = control.evaluate("it => it.tagName")
-    if "widget-toggle-buttons" in (control.get_attribute("class") or ""):
-        control.locator("button:not(.mod-active)").first.press("Enter")
-    elif kind == "SELECT":
-        control.select_option(index=control.evaluate("it => (it.selectedIndex + 1) % it.options.length"))
-    elif kind == "BUTTON":
-        control.press("Enter")
-    else:
-        at_end = control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax")
-        control.press("ArrowLeft" if at_end else "ArrowRight")
 
 
 def photograph(notebook: NotebookPage, number: str, folder: Path) -> None:
