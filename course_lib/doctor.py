@@ -75,11 +75,11 @@ def _machine() -> list[tuple[str, str]]:
 
     machine, rates = runtime.machine(), calibrate()
     capability = ".".join(map(str, machine.capability)) if machine.capability else "no CUDA device"
-    bf16 = "yes" if runtime.has_bf16_units() else "no (emulated where torch offers it)"
+    features = [(name, runtime.lacks(name) or "yes") for name in runtime.FEATURES] if machine.gpu else []
     return [
         ("device", machine.device),
         ("compute capability", capability),
-        ("bf16 matrix units", bf16),
+        *features,
         ("cores, threads", f"{machine.cores}, {machine.threads}"),
         ("memory", f"{machine.device_memory_bytes / 2**30:.1f} GiB"),
         ("size of a run", runtime.size()),

@@ -24,6 +24,14 @@ SIZES = ("ci", "laptop", "gpu")
 # A container may use less than its host has; version 2 and version 1 of the kernel's control groups.
 MEMORY_LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
+AMPERE = (8, 0)
+# What not every GPU can do: the compute capability that it takes, and what is wrong below it.
+FEATURES = {
+    "bfloat16": (AMPERE, "bfloat16 is emulated, without matrix units, and no faster than float32"),
+    "FlexAttention": (AMPERE, "FlexAttention's kernels do not compile"),
+    "Triton's tl.dot": (AMPERE, "Triton no longer compiles products of blocks"),
+}
+
 Value = TypeVar("Value")
 
 
@@ -50,12 +58,20 @@ def pick(*, ci: Value, laptop: Value, gpu: Value | None = None) -> Value:
     return values[size()]
 
 
-def has_bf16_units() -> bool:
-    """Whether the GPU multiplies bfloat16 matrices in hardware: compute capability 8.0 or above.
+def lacks(feature: str) -> str:
+    """Why `feature` of FEATURES cannot be used here, in words for the reader; empty where it can.
 
-    `torch.cuda.is_bf16_supported()` also says True where bfloat16 is emulated (a T4), which is no faster.
+    By compute capability: `torch.cuda.is_bf16_supported()` also says True where bfloat16 is emulated (a T4).
     """
-    return device().type == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+    if feature not in FEATURES:
+        raise ValueError(f"feature is {feature!r}; expected one of {', '.join(FEATURES)}")
+    if device().type != "cuda":
+        return "there is no CUDA GPU here"
+    needed, reason = FEATURES[feature]
+    found = torch.cuda.get_device_capability()
+    if found >= needed:
+        return ""
+    return f"{reason}; this GPU has compute capability {found[0]}.{found[1]}, and it takes {needed[0]}.{needed[1]}"
 
 
 def set_seed(seed: int) -> None:

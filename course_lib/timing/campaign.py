@@ -61,7 +61,15 @@ def groups() -> list[Group]:
         for kind in PASSES
         for place in PLACES
         for dtype in DTYPES
+        if not left_out(dtype)
     ]
+
+
+def left_out(dtype: str) -> str:
+    """Why a dtype is not measured on this device; empty where it is. A GPU that emulates it would measure that."""
+    if dtype == "bfloat16" and runtime.device().type == "cuda":
+        return runtime.lacks(dtype)
+    return ""
 
 
 def campaign(folder: Path, budget_s: float) -> Path:
@@ -155,6 +163,9 @@ def _slug(device: str) -> str:
 
 
 def lines(taken: Sweep) -> Iterator[str]:
-    """A line a curve: the median at each T."""
+    """A line a curve, the median at each T; then what this device left out, and why."""
     for name, curve in taken.values.items():
         yield f"{name:<56}" + "  ".join(f"{T:,}: {value * 1e3:.3g} ms" for T, value in sorted(curve.items()))
+    for dtype in DTYPES:
+        if why := left_out(dtype):
+            yield f"{dtype} was not measured: {why}"

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from course_lib import runtime
+from course_lib.timing import campaign, environment
+from course_lib.timing.sweeps import Sweep
 
 
 def pretend_gpu(monkeypatch, capability=(7, 5)):
@@ -47,12 +49,31 @@ def test_a_size_that_does_not_exist_is_named(monkeypatch):
         runtime.size()
 
 
-@pytest.mark.parametrize(("capability", "there"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_bf16_units_go_by_capability(monkeypatch, capability, there):
-    pretend_gpu(monkeypatch, capability)
-    assert runtime.has_bf16_units() is there
+T4, A100, H100 = (7, 5), (8, 0), (9, 0)
+
+
+@pytest.mark.parametrize("feature", runtime.FEATURES)
+def test_features_go_by_capability_and_say_what_is_missing(monkeypatch, feature):
+    for capability in (A100, H100):
+        pretend_gpu(monkeypatch, capability)
+        assert runtime.lacks(feature) == ""
+    pretend_gpu(monkeypatch, T4)
+    assert runtime.lacks(feature).endswith("this GPU has compute capability 7.5, and it takes 8.0")
     pretend_no_gpu(monkeypatch)
-    assert runtime.has_bf16_units() is False
+    assert runtime.lacks(feature) == "there is no CUDA GPU here"
+
+
+def test_an_unknown_feature_is_named():
+    with pytest.raises(ValueError, match="feature is 'warp drive'; expected one of bfloat16"):
+        runtime.lacks("warp drive")
+
+
+@pytest.mark.parametrize(("capability", "dtypes"), [(T4, {"float32"}), (A100, {"float32", "bfloat16"})])
+def test_a_campaign_measures_no_emulated_dtype(monkeypatch, capability, dtypes):
+    pretend_gpu(monkeypatch, capability)
+    assert {group.dtype for group in campaign.groups()} == dtypes
+    told = list(campaign.lines(Sweep("", "time", {}, {}, environment(), "cuda")))
+    assert [line.split(":")[0] for line in told] == ["bfloat16 was not measured"] * (capability == T4)
 
 
 def test_a_seed_repeats_every_generator():
