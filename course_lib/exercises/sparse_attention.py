@@ -442,10 +442,10 @@ GAP = ChoiceQuestion(
     minutes=5,
     difficulty=2,
     question="On one server, at T = 8,192 with four heads, D = 64, w = 256 and blocks of 64, full attention needs "
-    "461 ms and window attention 70 ms. Counted, the window does 13 times fewer FLOPs (hidden pairs inside "
-    "its blocks included, the future half of full attention not). Without a mask the fused kernel of full attention takes almost twice as "
-    "long. Counted in this way, full attention runs at 75 GFLOP/s and the window at 38. Why is it 6.6 times as fast, "
-    "and not 13?",
+    "461 ms and window attention 70 ms. Counted, the window does 13 times fewer FLOPs (hidden pairs inside its blocks "
+    "included, the future half of full attention not). Without a mask the fused kernel of full attention takes "
+    "almost twice as long. Counted in this way, full attention runs at 75 GFLOP/s and the window at 38. Why is it "
+    "6.6 times as fast, and not 13?",
     options={
         "A": Option(
             "The window's blocks compute pairs that they then hide, and these double its work.",
