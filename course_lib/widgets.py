@@ -8,7 +8,7 @@ page without a kernel shows only that one.
 
 import math
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from statistics import fmean, median
@@ -18,7 +18,7 @@ import torch
 from ipywidgets import HTML, Button, Dropdown, HBox, SelectionSlider, ToggleButtons, VBox, Widget
 from matplotlib.figure import Figure
 
-from course_lib import cost, plots, runtime
+from course_lib import cost, decide, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
 from course_lib.course import Course, load
 from course_lib.plots import state_space
@@ -280,6 +280,43 @@ def factor_explorer() -> VBox:
     box = _explorer(controls, draw)
     box.children = (HBox(controls[:3]), HBox(controls[3:]), *box.children[1:])
     return box
+
+
+def decision_studio(
+    architectures: Sequence[decide.Architecture],
+    recall: Mapping[str, decide.Recall],
+    machine: decide.Machine | None = None,
+) -> VBox:
+    """Sliders for a workload: which architecture serves it best on a machine, and what each costs. Chapter 18.
+
+    machine: None is this one, measured by `calibrate()` first.
+    """
+    served_by = machine or decide.Machine.here()
+
+    def draw(prompt: int, output: int, batch: int, floor: float) -> tuple[str, Figure]:
+        work = decide.Workload("studio", prompt, output, batch=batch, recall=floor)
+        found = decide.recommend(work, architectures, served_by, recall=recall)
+        costs = {
+            a.name: {
+                "seconds": decide.request_seconds(work, a, served_by),
+                "memory": decide.memory(work, a).total,
+                "recall": recall[a.name].value if a.name in recall else None,
+            }
+            for a in architectures
+        }
+        against = "".join(f"; {name}: {'; '.join(why)}" for name, why in found.rejected.items())
+        text = f"{found.choice or 'none of them'}. {'. '.join(found.reasons[:1])}{against}"
+        limits = {"memory": served_by.memory_bytes} | ({"recall": floor} if floor else {})
+        title = f"{batch} at once, {prompt:,} tokens in and {output:,} out: {found.choice or 'none of them'}"
+        return text, plots.decision_plot(costs, limits=limits, choice=found.choice, title=title)
+
+    controls = [
+        _choice("prompt", {f"{n:,}": n for n in (67, 267, 512, 1024, 4096, 10_000, 40_000, 131_072)}, 267),
+        _choice("output", [1, 30, 100, 300, 1000], 30),
+        _choice("batch", [1, 8, 32, 64, 256], 8),
+        _choice("recall floor", {"none": 0.0, "40 %": 0.4, "60 %": 0.6, "95 %": 0.95}, 0.0),
+    ]
+    return _explorer(controls, draw)
 
 
 def trace_explorer() -> VBox:

@@ -172,6 +172,35 @@ def one_sink_lost(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> t
     return _decode(q, k, v, sinks, budget, keep=keep)
 
 
+def nothing_evicted(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    return _decode(q, k, v, sinks, budget, keep=lambda held, s, n: held)
+
+
+def places_of_slots(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    """A ring whose slots are taken for places: the newest token stands wherever the oldest one stood."""
+
+    def slot(j: int) -> int:
+        return j if j < budget else sinks + (j - sinks) % (budget - sinks)
+
+    return _decode(q, k, v, sinks, budget, stand=lambda t, held: (slot(t), [slot(j) for j in held]))
+
+
+def turned_again(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    """The turned keys are put back into the cache, and turned on from there at the next token."""
+    turned = [0] * k.shape[1]
+
+    def stand(t: int, held: Sequence[int]) -> tuple[int, list[int]]:
+        for place, j in enumerate(held):
+            turned[j] += place
+        return len(held) - 1, [turned[j] for j in held]
+
+    return _decode(q, k, v, sinks, budget, stand=stand, turned_back=True)
+
+
+def query_not_turned(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    return _decode(q, k, v, sinks, budget, stand=lambda t, held: (0, list(range(len(held)))))
+
+
 def not_scaled(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
     return _decode(q, k, v, sinks, budget, scale_power=0.0)
 
@@ -305,6 +334,30 @@ def divided_by_zero(k: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, T
     return _quantise(k, bits, group, unsafe=True)
 
 
+def divisor_returned(k: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    codes, step, low = _quantise(k, bits, group)
+    return codes, torch.where(step == 0, 1, step), low
+
+
+def tiny_step_added(k: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    codes, step, low = _quantise(k, bits, group)
+    return codes, step + 1e-8, low
+
+
+def step_never_zero(k: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    codes, step, low = _quantise(k, bits, group)
+    return codes, step.clamp(min=1e-8), low
+
+
+def half_the_levels(k: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    return _quantise(k, bits, group, levels=lambda bits: 2 ** (bits - 1) - 1)
+
+
+def signed_bytes(k: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
+    codes, step, low = _quantise(k, bits, group)
+    return codes.to(torch.int8), step, low
+
+
 def rounded_values(k: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor, Tensor]:
     codes, step, low = _quantise(k, bits, group)
     steps, lows = (x.repeat_interleave(group, 1)[:, : k.shape[1]] for x in (step, low))
@@ -369,6 +422,11 @@ def half_page_shared(lengths: list[int], prefix: int, longest: int, page: int) -
 def page_of_both_shared(lengths: list[int], prefix: int, longest: int, page: int) -> tuple[int, int, int]:
     rooms, paged, _ = reserved_reference(lengths, prefix, longest, page)
     return rooms, paged, paged - (len(lengths) - 1) * _up(prefix, page)
+
+
+def prefix_apart(lengths: list[int], prefix: int, longest: int, page: int) -> tuple[int, int, int]:
+    rooms, paged, _ = reserved_reference(lengths, prefix, longest, page)
+    return rooms, paged, _up(prefix, page) + sum(_up(n - prefix, page) for n in lengths)
 
 
 def prefix_kept_by_nobody(lengths: list[int], prefix: int, longest: int, page: int) -> tuple[int, int, int]:
@@ -443,6 +501,14 @@ def flash_attacks_utilisation() -> dict[str, str]:
     return TEN | {"block by block": "utilisation"}
 
 
+def flash_attacks_bytes() -> dict[str, str]:
+    return TEN | {"block by block": "bytes"}
+
+
+def matrix_attacks_layers() -> dict[str, str]:
+    return TEN | {"a matrix": "L"}
+
+
 def matrix_attacks_T() -> dict[str, str]:
     return TEN | {"a matrix": "T"}
 
@@ -469,6 +535,14 @@ def hybrid_attacks_all() -> dict[str, str]:
 
 def prefix_attacks_T() -> dict[str, str]:
     return TEN | {"one system prompt": "T"}
+
+
+def prefix_attacks_utilisation() -> dict[str, str]:
+    return TEN | {"one system prompt": "utilisation"}
+
+
+def paging_attacks_B() -> dict[str, str]:
+    return TEN | {"no longest text": "B"}
 
 
 def paging_attacks_T() -> dict[str, str]:
@@ -545,6 +619,10 @@ SINKS = CodeQuestion(
         one_too_many: "you hold one token too many once the budget is full.",
         evicts_after_it_attends: "a new query still sees the token that its own arrival pushes out.",
         one_sink_lost: "the last of the sinks leaves with the others.",
+        nothing_evicted: "no token ever leaves.",
+        places_of_slots: "tokens stand where they happen to lie in a ring: the newest one is not always the last.",
+        turned_again: "keys that were turned already are turned once more at every new token.",
+        query_not_turned: "the keys are turned and the query is not.",
         not_scaled: "the scores are too large: the factor 1/√K is missing.",
     },
     accepted=[sinks_joined_and_cut, sinks_in_a_ring],
@@ -587,6 +665,11 @@ ROUND = CodeQuestion(
         zeros_in_the_last_group: "the last group is filled up with zeros, and they count as its numbers.",
         tail_dropped: "the tokens after the last full group are missing.",
         divided_by_zero: "where a group's numbers are all equal, the step is 0, and you divide by it.",
+        divisor_returned: "where a group's numbers are all equal, you return a step of 1.",
+        step_never_zero: "where a group's numbers are all equal, you return a step that is tiny and not 0.",
+        tiny_step_added: "every step you return has something tiny added to it.",
+        half_the_levels: "you use half of the codes that the bits can name.",
+        signed_bytes: "your codes are signed: those from 128 on come back negative.",
         rounded_values: "your first result are the rounded numbers, not the codes.",
         high_for_low: "your third result is the largest number of each group, not the smallest.",
     },
@@ -620,7 +703,7 @@ GAP = ChoiceQuestion(
             "token: 1 and 0.5 bits more. 4.75 / 16 is 0.297, and the full tokens come on top while the text is short.",
         ),
         "D": Option(
-            "Codes of 4 bits are stored in whole bytes, so that a part of each byte stays empty.",
+            "Full tokens that fade as the text grows, and codes of 4 bits that fill a whole byte each for good.",
             why="two codes share a byte. If each had its own, the cache could not fall below a half.",
         ),
         "E": Option(
@@ -659,6 +742,7 @@ PAGES = CodeQuestion(
         half_page_shared: "a part of a page is shared: a page whose end differs from text to text has to be there for "
         "each.",
         page_of_both_shared: "a page in which the prefix ends is shared as well: what comes after the prefix differs.",
+        prefix_apart: "what follows the prefix begins a new page: the pages of a text have no gaps.",
         prefix_kept_by_nobody: "the shared pages are not counted at all: one copy of them is needed.",
         nothing_shared: "the third number shares nothing.",
         longest_of_these: "without pages, nobody knows beforehand how long these texts will become.",
@@ -684,6 +768,8 @@ CATEGORIES = CodeQuestion(
         flash_attacks_T: '"block by block": every token\'s key and value is still there and still read.',
         flash_attacks_utilisation: '"block by block": what is reserved for keys and values stays the same; only the '
         "scores are never stored.",
+        flash_attacks_bytes: '"block by block": each number that is kept has as many bits as before.',
+        matrix_attacks_layers: '"a matrix": no layer is spared, each keeps one.',
         matrix_attacks_T: '"a matrix": no token is left, so neither is a number of heads, or of sizes of keys and '
         "values *per token*.",
         matrix_attacks_heads: '"a matrix": no token is left, so it cannot be fewer numbers *per token*.',
@@ -692,6 +778,8 @@ CATEGORIES = CodeQuestion(
         hybrid_attacks_T: '"one in four": a softmax layer of this model still keeps every token.',
         hybrid_attacks_all: '"one in four": the caches that are left are as large as ever, for every token.',
         prefix_attacks_T: '"one system prompt": each sequence still reads all of its tokens.',
+        prefix_attacks_utilisation: '"one system prompt": the copies that are saved were not empty room.',
+        paging_attacks_B: '"no longest text": it helps a single text as well.',
         paging_attacks_T: '"no longest text": each text keeps as many tokens as it has.',
         neighbours_attack_heads: '"neighbours share": a layer\'s cache has as many heads and channels as before.',
         key_head_attacks_layers: '"one key head": every layer still has a cache of its own.',
@@ -721,8 +809,8 @@ PLACE = ChoiceQuestion(
             "come instead, often in more bytes per number. The product of a layer is replaced and not divided.",
         ),
         "C": Option(
-            "False: it shrinks no factor but replaces what a layer keeps, by matrices whose size T does not enter, and "
-            "it computes another function.",
+            "False: it replaces what a layer keeps by matrices whose size T does not enter, and computes another "
+            "function.",
             why="a window or a quantised cache approximates the attention of a model that is there; a state belongs to "
             "a model that was trained with it. Only B and L are left of the product.",
         ),

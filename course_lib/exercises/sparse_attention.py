@@ -104,6 +104,19 @@ def draws_forgotten(
     return _bigbird(T, C, window_blocks, global_blocks, random_blocks, drawn=False)
 
 
+def band_of_tokens(
+    T: int, C: int, window_blocks: int, global_blocks: Blocks, random_blocks: Tensor
+) -> Tensor:
+    """The window moves with the token instead of the block."""
+    back = torch.arange(T)[:, None] - torch.arange(T)
+    band = (back >= 0) & (back < window_blocks * C)
+    return _bigbird(T, C, 0, global_blocks, random_blocks) | band
+
+
+def keys_in_rows(T: int, C: int, window_blocks: int, global_blocks: Blocks, random_blocks: Tensor) -> Tensor:
+    return bigbird_reference(T, C, window_blocks, global_blocks, random_blocks).T
+
+
 # --- 06.2 banded attention, a window for each head ----------------------------------------------------
 
 
@@ -236,6 +249,28 @@ def padding_is_seen(q: Tensor, k: Tensor, v: Tensor, windows: Sequence[int], C: 
     return _banded(q, keys, values, (d < 0) | (d >= _window_of(windows)))
 
 
+def scaled_by_size(q: Tensor, k: Tensor, v: Tensor, windows: Sequence[int], C: int) -> Tensor:
+    return banded_reference(q * q.shape[-1] ** -0.5, k, v, windows, C)
+
+
+def masked_after_softmax(q: Tensor, k: Tensor, v: Tensor, windows: Sequence[int], C: int) -> Tensor:
+    d = _distance(q.shape[1])
+    weights = (torch.einsum("bthk,bshk->bhts", q, k) * q.shape[-1] ** -0.5).softmax(-1)
+    hidden = (d < 0) | (d >= _window_of(windows))
+    return torch.einsum("bhts,bshv->bthv", weights.masked_fill(hidden, 0), v)
+
+
+def counted_within_the_slice(q: Tensor, k: Tensor, v: Tensor, windows: Sequence[int], C: int) -> Tensor:
+    """Queries and keys of a block are both numbered from 0, though the keys begin earlier."""
+    T, reach, out = q.shape[1], max(windows) - 1, []
+    for start in range(0, T, C):
+        stop, first = min(start + C, T), max(0, start - reach)
+        d = torch.arange(stop - start)[:, None] - torch.arange(stop - first)
+        hidden = (d < 0) | (d >= _window_of(windows))
+        out.append(_banded(q[:, start:stop], k[:, first:stop], v[:, first:stop], hidden))
+    return torch.cat(out, dim=1)
+
+
 # --- 06.4 what several layers reach -------------------------------------------------------------------
 
 Layers = Sequence[tuple[int, int]]
@@ -294,6 +329,18 @@ def layers_side_by_side(layers: Layers, T: int) -> Tensor:
     return _reached(T, {0, *(back for w, s in layers for back in range(0, w * s, s))})
 
 
+def never_stays(layers: Layers, T: int) -> Tensor:
+    return _reached(T, _distances(layers, lambda w, s: range(s, w * s, s)))
+
+
+def strides_filled(layers: Layers, T: int) -> Tensor:
+    return _reached(T, _distances(layers, lambda w, s: range(w * s)))
+
+
+def last_token_missing(layers: Layers, T: int) -> Tensor:
+    return reach_reference(layers, T + 1)[:T]
+
+
 def by_distance(layers: Layers, T: int) -> Tensor:
     return reach_reference(layers, T).flip(0)
 
@@ -324,6 +371,8 @@ BIGBIRD = CodeQuestion(
         own_block_not_counted: "your window is one block too long: what does it count?",
         globals_as_tokens: "you take the global numbers for positions of tokens: they are numbers of blocks.",
         draws_forgotten: "the blocks that were drawn at random are missing.",
+        band_of_tokens: "your window moves with each token: what is it counted in?",
+        keys_in_rows: "your mask lies on its side: which of the two is the row?",
     },
     accepted=[bigbird_block_by_block],
     outputs=("mask [T, T]",),
@@ -373,6 +422,11 @@ BANDED = CodeQuestion(
         whole_blocks: "every query of a block sees as far back as the first one: the window moves with the query.",
         banded_without_scale: "the scores lack a factor.",
         masked_with_zero: "hidden keys still get weight: a score of 0 does not hide a key.",
+        scaled_by_size: "the scores are scaled down too far.",
+        masked_after_softmax: "the weights of the keys that are seen no longer add up to 1: what has the softmax "
+        "counted?",
+        counted_within_the_slice: "from the second block on you hide the wrong keys: where does your slice of keys "
+        "begin in the text, and where the queries?",
         padding_is_seen: "the first queries give weight to zeros before the text: padding is no key.",
     },
     accepted=[banded_by_unfolding, banded_token_by_token],
@@ -387,20 +441,19 @@ GAP = ChoiceQuestion(
     points=1,
     minutes=5,
     difficulty=2,
-    question="On one server, at T = 8,192 with D = 64, w = 256 and blocks of 64, full attention needs 461 ms and "
-    "window attention 70 ms. Counted, the window does 13 times fewer FLOPs (hidden pairs inside its blocks included, "
-    "the future half of full attention not). Without a mask the fused kernel of full attention takes almost twice as "
-    "long. Counted in this way, full attention runs at 75 GFLOP/s and the window at 37. Why is it 6.5 times as fast, "
-    "and not 13?",
+    question="On one server, at T = 8,192 with four heads, D = 64, w = 256 and blocks of 64, full attention needs "
+    "461 ms and window attention 70 ms. Counted, the window does 13 times fewer FLOPs (hidden pairs inside its blocks "
+    "included, the future half of full attention not). Without a mask the fused kernel of full attention takes "
+    "almost twice as long. Counted in this way, full attention runs at 75 GFLOP/s and the window at 38. Why is it "
+    "6.6 times as fast, and not 13?",
     options={
         "A": Option(
             "The window's blocks compute pairs that they then hide, and these double its work.",
             why="the count includes those pairs already, and they are a fifth on top of the band, not a factor of two.",
         ),
         "B": Option(
-            "The fused kernel does each FLOP in half the time: it runs one loop, where the window starts several small "
-            "operations for each block and writes its scores to memory.",
-            why="13 × 37 / 75 = 6.4: the count and the two rates together give the measured ratio. Nothing is left for "
+            "The window consists of many small operations, and each of its FLOPs takes twice as long.",
+            why="13 × 38 / 75 = 6.6: the count and the two rates together give the measured ratio. Nothing is left for "
             "the other reasons to explain.",
         ),
         "C": Option(
@@ -427,7 +480,7 @@ REACH = CodeQuestion(
     inputs=reach_inputs,
     reference=reach_reference,
     visible=[
-        Case("two windows", T=8, layers=((3, 1), (2, 1))),
+        Case("two windows", T=10, layers=((3, 1), (4, 1))),
         Case("one dilated layer", T=12, layers=((3, 3),)),
         Case("dilated, then a window", T=20, layers=((3, 4), (2, 1))),
         Case("two strides", T=30, layers=((3, 6), (2, 2), (2, 2))),
@@ -453,6 +506,9 @@ REACH = CodeQuestion(
         window_in_tokens: "your layers reach too little: w counts keys, not the tokens between them.",
         holes_filled: "you mark everything up to the furthest token: what stands between may be out of reach.",
         layers_side_by_side: "each layer starts from the last token again: what the layer below has reached is lost.",
+        never_stays: "your layers always move back: may a token not read itself?",
+        strides_filled: "a layer with a stride does not see every token of its stretch.",
+        last_token_missing: "your result leaves the last token out, and everything else is one place off.",
         by_distance: "your result is indexed by distance: entry i belongs to token i, and the last one is itself.",
     },
     accepted=[reach_with_masks],
@@ -504,6 +560,7 @@ ROUTING = NumberQuestion(
     unit="tokens",
     wrong={
         65_536: "that is the length for m = 64: put m = 32 into both terms.",
+        4_096: "one of the terms has lost a factor: how many blocks does a token read?",
         32_768: "only one of the two terms has been changed: m stands in both.",
         131_072: "smaller blocks are more blocks: choosing gets dearer, and reading cheaper.",
         262_144: "smaller blocks are more blocks: choosing gets dearer and reading cheaper, not the other way round.",
@@ -533,8 +590,7 @@ VERDICT = ChoiceQuestion(
             why="a block is as large wherever it stands, and the products with it take the same FLOPs.",
         ),
         "D": Option(
-            "False: every token is compared with one mean key of every earlier block, and any block may be chosen "
-            "later, so all of them are kept.",
+            "False: every token scores all the earlier blocks, and any of these may be chosen later.",
             why="choosing compares T/m pairs for each token, and the cache holds T tokens: both have small constants, "
             "and both grow.",
         ),

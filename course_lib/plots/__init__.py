@@ -8,6 +8,7 @@ what they share.
 from course_lib.concept_map import concept_map_html
 from course_lib.plots.base import png, show, style
 from course_lib.plots.caches import cache_error_plot, cache_sizes_plot, factors_plot, shrunk, size_text
+from course_lib.plots.choosing import choice_maps, decision_plot, flip_plot, lengths_plot
 from course_lib.plots.curves import (
     cost_plot,
     extrapolation_plot,
@@ -40,16 +41,19 @@ __all__ = [
     "cache_error_plot",
     "cache_plot",
     "cache_sizes_plot",
+    "choice_maps",
     "collide",
     "collision_plot",
     "computed_text",
     "concept_map",
     "concept_map_html",
     "cost_plot",
+    "decision_plot",
     "decode_plot",
     "discretisation_plot",
     "extrapolation_plot",
     "factors_plot",
+    "flip_plot",
     "frontier_plot",
     "impulse_plot",
     "kept",
@@ -57,6 +61,7 @@ __all__ = [
     "layer_share_plot",
     "layered_pattern",
     "learning_plot",
+    "lengths_plot",
     "local_exponent_plot",
     "matrix_plot",
     "memory_heatmap",
