@@ -13,6 +13,7 @@ from course_lib.authoring.site import docstrings, pages
 project = course.load().title
 author = "the course's authors"
 language = "en"
+smartquotes = False
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
 exclude_patterns = ["_static"]
 html_copy_source = False
@@ -58,7 +59,13 @@ def _plain_docstring(
 
 
 def _plain_signature(
-    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returns: str | None
+    app: Sphinx,
+    what: str,
+    name: str,
+    thing: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
 ) -> tuple[str | None, str | None]:
     """A default that is no expression, such as `<factory>`, would spoil the whole signature."""
     return signature and re.sub(r"<[^<>]+>", "...", signature), returns

@@ -1,9 +1,8 @@
 """Docstrings as reStructuredText: autodoc reads that, and the course writes plain text with backticks.
 
-    `[B, T, H, K]`            becomes literal text
-    an indented drawing       becomes a literal block
-    beta: strength of …       at the start of a line becomes an item of a list, one for each argument
-    everything else           stands as it is written: stars, bars and underscores are no markup
+`[B, T, H, K]` becomes literal text and an indented drawing a literal block; a line that starts with the name of an
+argument and a colon becomes an item of a list. Everything else stands as it is written: stars, bars and underscores
+are no markup.
 """
 
 from __future__ import annotations
@@ -49,4 +48,6 @@ def _paragraph(block: list[str]) -> list[str]:
 def escaped(text: str) -> str:
     """Text in which only backticks mark anything."""
     parts = re.split(r"`+([^`]+)`+", text)
-    return "".join(f"``{part}``" if i % 2 else re.sub(r"([\\*_|])", r"\\\1", part) for i, part in enumerate(parts))
+    return "".join(
+        f"``{part}``" if i % 2 else re.sub(r"([\\*_|])", r"\\\1", part) for i, part in enumerate(parts)
+    )

@@ -38,6 +38,7 @@ MODULES = {
     "course_lib.course": "The concept graph",
 }
 COPIED = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "data/README.md", "data/measurements/prefill-cpu.png")
+WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---"  # no column of contents beside the page
 ABOUT = {"CONTRIBUTING": "Contributing", "data/README": "Measurements", "CHANGELOG": "Changelog"}
 
 
@@ -121,7 +122,7 @@ def section(text: str, heading: str) -> str:
     for part in parts:
         if part.startswith(f"## {heading}\n"):
             return part.rstrip() + "\n"
-    raise ValueError(f"README.md has no section {heading!r}, and the site needs it: mend `pages.py` or the README")
+    raise ValueError(f"README.md has no section {heading!r}, which a page of the site is made of")
 
 
 def front(root: Path, course: Course) -> str:
@@ -150,7 +151,8 @@ def _toctree(caption: str, names: list[str]) -> str:
 def start(root: Path) -> str:
     """How to install and run the course, from the README."""
     readme = _readme(root)
-    return "# Install and start\n\n" + section(readme, "Two commands") + "\n" + section(readme, "Other ways to run it")
+    ways = section(readme, "Two commands"), section(readme, "Other ways to run it")
+    return "\n".join(["# Install and start\n", *ways])
 
 
 def teachers(root: Path) -> str:
@@ -177,7 +179,7 @@ def map_page(course: Course) -> str:
     )
     lead = "An arrow leads from a chapter to what builds on it. Choose a chapter to open it."
     tracks = [_track_section(course, track, text) for track, text in course.tracks.items()]
-    return "\n\n".join(["# Map and tracks", lead, figure, *tracks]) + "\n"
+    return "\n\n".join([WIDE, "# Map and tracks", lead, figure, *tracks]) + "\n"
 
 
 def _track_section(course: Course, track: str, text: str) -> str:
@@ -194,7 +196,8 @@ def api_index(root: Path) -> str:
     """What the library holds, from the README, and a line for each module."""
     library = section(_readme(root), "As a library").replace("(data/", "(../data/")
     lines = [f"- [{title}]({module}.md): `{module}`" for module, title in MODULES.items()]
-    return "\n".join(["# API reference\n", library, "## Modules\n", *lines, "", _toctree("Modules", list(MODULES))])
+    parts = ["# API reference\n", library, "## Modules\n", *lines, "", _toctree("Modules", list(MODULES))]
+    return "\n".join(parts)
 
 
 def api_page(module: str) -> str:
