@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -54,7 +55,7 @@ def run_sphinx(source: Path, out: Path) -> list[str]:
             parallel=os.cpu_count() or 1,
         )
         app.build()
-    return warnings.getvalue().splitlines()
+    return re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).splitlines()  # without colours
 
 
 def vendored(folder: Path) -> Path:

@@ -14,6 +14,7 @@ project = course.load().title
 author = "the course's authors"
 language = "en"
 smartquotes = False
+highlight_language = "none"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
 exclude_patterns = ["_static"]
 html_copy_source = False
@@ -76,7 +77,9 @@ def _alternative_texts(app: Sphinx, doctree: nodes.document) -> None:
     path = Path(app.env.doc2path(app.env.docname))
     if path.suffix == ".ipynb":
         texts = pages.alternatives(json.loads(path.read_text(encoding="utf-8")))
-        for image, text in zip(doctree.findall(nodes.image), texts, strict=True):
+        outputs = [box for box in doctree.findall(nodes.container) if "cell_output" in box["classes"]]
+        images = [image for output in outputs for image in output.findall(nodes.image)]
+        for image, text in zip(images, texts, strict=True):
             image["alt"] = text
 
 
