@@ -89,6 +89,7 @@ def test_a_page_is_the_notebook_with_tracks_and_links_to_pages(course):
         "cells"
     ]
     assert header["source"].startswith("# 01 · Topic 01\n**Learn before**\n\n**Tracks**")
+    assert header["source"].endswith("[install the course](../start.md), open `01_topic-01.ipynb`.")
     assert setup["metadata"]["tags"] == ["hide-input"]
     assert exercise == stored["cells"][2]
     assert last["outputs"][1]["data"]["text/html"] == '<a href="00_topic-00.html">00</a><b>x</b>'

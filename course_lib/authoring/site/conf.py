@@ -18,6 +18,7 @@ highlight_language = "none"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
 exclude_patterns = ["_static"]
 html_copy_source = False
+html_domain_indices = False
 
 # Stored outputs only. Notebooks hold no widget state, so no page needs a widget manager.
 nb_execution_mode = "off"

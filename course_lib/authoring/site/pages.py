@@ -65,7 +65,9 @@ def write(root: Path, course: Course, folder: Path) -> None:
 def chapter_page(course: Course, chapter: Chapter, notebook: dict[str, Any]) -> dict[str, Any]:
     """The stored notebook with its tracks under the header, the set-up folded, and links to pages in its outputs."""
     header, setup, *_ = cells = notebook["cells"]
-    header["source"] = "".join(header["source"]) + "\n\n" + tracks_text(course, chapter)
+    header["source"] = "\n\n".join(
+        ["".join(header["source"]), tracks_text(course, chapter), _way_in(chapter)]
+    )
     setup["metadata"]["tags"] = ["hide-input"]
     for cell in cells:
         for output in cell.get("outputs", ()):
@@ -78,6 +80,10 @@ def tracks_text(course: Course, chapter: Chapter) -> str:
     """The tracks a chapter is on, each with its neighbours there."""
     lines = [f"- {_track_line(course, chapter, track)}" for track in chapter.tracks]
     return "**Tracks**\n\n" + "\n".join(lines)
+
+
+def _way_in(chapter: Chapter) -> str:
+    return f"This page is for reading. To run it and answer: [install the course](../start.md), open `{chapter.notebook}`."
 
 
 def _track_line(course: Course, chapter: Chapter, track: str) -> str:
