@@ -11,7 +11,6 @@ from course_lib import course
 from course_lib.authoring.site import docstrings, pages
 
 project = course.load().title
-author = "the course's authors"
 language = "en"
 smartquotes = False
 highlight_language = "none"
@@ -45,6 +44,7 @@ html_theme_options = {
     "navbar_persistent": [],
     "use_download_button": False,
     "show_toc_level": 2,
+    "footer_content_items": [],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }

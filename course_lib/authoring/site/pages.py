@@ -83,7 +83,9 @@ def tracks_text(course: Course, chapter: Chapter) -> str:
 
 
 def _way_in(chapter: Chapter) -> str:
-    return f"This page is for reading. To run it and answer: [install the course](../start.md), open `{chapter.notebook}`."
+    """What a reader does who wants more than to read."""
+    install = "[install the course](../start.md)"
+    return f"This page is for reading. To run it and answer: {install}, open `{chapter.notebook}`."
 
 
 def _track_line(course: Course, chapter: Chapter, track: str) -> str:
