@@ -36,7 +36,6 @@ maximum_signature_line_length = 88
 
 html_theme = "sphinx_book_theme"
 html_title = project
-html_static_path = ["static"]
 html_css_files = ["course.css"]
 html_js_files = ["course.js"]
 html_context = {"default_mode": "auto"}
