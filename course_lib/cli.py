@@ -25,6 +25,9 @@ EXTRAS = {
     "yaml": "author",
     "IPython": "grade",
     "distributed": "grade",
+    "sphinx": "site",
+    "myst_nb": "site",
+    "sphinx_book_theme": "site",
 }
 
 
@@ -74,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     _build_parser(commands)
     _command(commands, "doctor", doctor, "say what this machine and this installation can do")
     _publish_parser(commands)
+    _command(commands, "site", site, "make the website, readable offline, in build/site")
     _bench_parser(commands)
     _train_parser(commands)
     _grade_parser(commands)
@@ -289,6 +293,14 @@ def publish(options: argparse.Namespace) -> int:
         print(publisher.stamp(root, options.repo or publisher.remote(root), options.ref))
     if options.student_tree:
         print(publisher.student_tree(root, options.student_tree))
+    return 0
+
+
+def site(options: argparse.Namespace) -> int:
+    """`course site`."""
+    from course_lib.authoring.site import build as builder
+
+    print(f"open {builder.site(_checkout()) / 'index.html'} in a browser")
     return 0
 
 

@@ -73,8 +73,8 @@ def test_requirements_are_lower_bounds_only(extra):
         lower_bound(requirement)
 
 
-@pytest.mark.parametrize("extra", ["lab", "author", "grade", "test"])
-def test_everything_the_tests_need_is_pinned_within_its_bounds(extra):
+@pytest.mark.parametrize("extra", ["lab", "author", "grade", "site", "test"])
+def test_everything_the_extras_need_is_pinned_within_its_bounds(extra):
     versions = pinned()
     for name, requirement in required(extra).items():
         assert name in versions, f"{name} is not in constraints.txt"
