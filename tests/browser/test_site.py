@@ -6,7 +6,6 @@ COURSE_SITE names a folder that `course site` made; without it the site is built
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,6 @@ import pytest
 
 from course_lib import course
 from course_lib.authoring.site import build, links
-
-pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = (1280, 390)
@@ -48,16 +45,6 @@ class Visit:
 def site() -> Path:
     given = os.environ.get("COURSE_SITE")
     return Path(given).resolve() if given else build.site(ROOT)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from rattler import MatchSpec, Version, VersionSpec
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = {"torch", "numpy", "matplotlib", "ipywidgets", "tqdm"}
-EXTRAS = {"lab", "author", "grade", "site", "test"}
+EXTRAS = {"lab", "explore", "author", "grade", "site", "test", "browser"}
 CONDA_NAMES = {"pytorch": "torch"}
 CONDA_ONLY = {"python", "pip"}
 COURSE = "linear-time-models-course"
