@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     _lab_parser(commands)
     _run_parser(commands)
     _build_parser(commands)
+    _new_parser(commands)
     _command(commands, "doctor", doctor, "say what this machine and this installation can do")
     _publish_parser(commands)
     _bench_parser(commands)
@@ -115,6 +116,22 @@ def _build_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 and name every fault")
     parser.add_argument("--format", action="store_true", help="format the code in the sources first")
     parser.add_argument("--force", action="store_true", help="execute even what has not changed")
+
+
+def _new_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "new", new, "scaffold a small whole chapter to write over")
+    parser.add_argument("what", choices=["chapter"])
+    parser.add_argument("slug", metavar="SLUG", help="words with dashes, as in gated-memory")
+    parser.add_argument("--number", metavar="NN", help="default: one more than the last chapter's")
+    parser.add_argument("--title", help="default: the slug in words")
+    parser.add_argument("--part", metavar="PART", help="of course.yml; default: the last")
+    parser.add_argument(
+        "--learn-before",
+        metavar=("NN", "WHY"),
+        nargs=2,
+        action="append",
+        help="a chapter that this one needs, and the reason; default: the first chapter",
+    )
 
 
 def _publish_parser(commands: argparse._SubParsersAction) -> None:
@@ -259,6 +276,22 @@ def build(options: argparse.Namespace) -> int:
         print(f"fault: {fault}")
     print(f"{len(faults)} faults" if faults else "the notebooks agree with their sources")
     return int(bool(faults))
+
+
+def new(options: argparse.Namespace) -> int:
+    """`course new chapter`."""
+    from course_lib.authoring import new as scaffold
+
+    said = scaffold.chapter(
+        _checkout(),
+        options.slug,
+        title=options.title,
+        number=options.number,
+        part=options.part,
+        learn_before=dict(options.learn_before or ()),
+    )
+    print(*said, sep="\n")
+    return 0
 
 
 def doctor(options: argparse.Namespace) -> int:
