@@ -43,17 +43,19 @@ def chapter(
     `learn_before` maps a chapter's number to the reason for reading it first; by default the course's first.
     """
     old = graph.load(root)
-    text = _entry(
+    _check_slug(old, slug)
+    number = number or f"{max(int(c.number) for c in old.chapters) + 1:02}"
+    entry = _entry(
         slug,
         title=title or slug.replace("-", " ").capitalize(),
-        number=number or _next_number(old),
+        number=number,
         part=part or list(old.parts)[-1],
         track=list(old.tracks)[-1],
         learn_before=learn_before or {old.chapters[0].number: FIRST_STEPS},
     )
     path = root / "notebooks" / "course.yml"
-    grown = _with_entry(path.read_text(encoding="utf-8"), text, number or _next_number(old))
-    new = _checked(root, old, grown, slug)
+    grown = _with_entry(path.read_text(encoding="utf-8"), entry, number)
+    new = _checked(root, grown, number)
     _write(_files(root, new), path, grown)
     course = graph.load(root)
     build.write_graph(root, course)
@@ -61,8 +63,13 @@ def chapter(
     return list(_next_steps(root, new))
 
 
-def _next_number(course: Course) -> str:
-    return f"{max(int(c.number) for c in course.chapters) + 1:02}"
+def _check_slug(course: Course, slug: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug) or keyword.iskeyword(slug):
+        raise ValueError(
+            f"the slug is {slug!r}; words of a-z and 0-9 with single dashes are expected: fading-memory"
+        )
+    if there := next((c for c in course.chapters if c.slug == slug), None):
+        raise ValueError(f"chapter {there.number} has the slug {slug!r} already; it is {there.status}")
 
 
 def _entry(
@@ -98,20 +105,14 @@ def _with_entry(text: str, entry: str, number: str) -> str:
     return f"{text[: later.start()]}{entry}\n{text[later.start() :]}"
 
 
-def _checked(root: Path, old: Course, grown: str, slug: str) -> Chapter:
+def _checked(root: Path, grown: str, number: str) -> Chapter:
     """The new chapter as the grown graph gives it; ValueError says why it cannot be."""
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug) or keyword.iskeyword(slug):
-        raise ValueError(
-            f"the slug is {slug!r}; words of a-z and 0-9 with single dashes are expected: gated-memory"
-        )
-    if there := next((c for c in old.chapters if c.slug == slug), None):
-        raise ValueError(f"chapter {there.number} has the slug {slug!r} already; it is {there.status}")
+    if not re.fullmatch(r"\d\d", number):
+        raise ValueError(f"the number is {number!r}; two digits are expected: 22")
     course = from_dict(graph.parse(grown))
     if faults := list(graph.graph_faults(course)):
         raise ValueError("; ".join(faults))
-    new = next((c for c in course.chapters if c.slug == slug), None)
-    if new is None or not re.fullmatch(r"\d\d", new.number):
-        raise ValueError("a chapter's number has two digits: 22")
+    new = course.chapter(number)
     for path in (*_files(root, new), build.target(root, new, solution=False)):
         if path.exists():
             raise ValueError(f"{path.relative_to(root).as_posix()} exists already")
