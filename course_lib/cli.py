@@ -159,6 +159,9 @@ def _bench_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--seconds", metavar="S", type=float, help="time budget; default: 600, for mixers 350"
     )
+    parser.add_argument(
+        "--longest", metavar="T", type=int, default=sys.maxsize, help="lengths up to T, for a first look"
+    )
 
 
 def _train_parser(commands: argparse._SubParsersAction) -> None:
@@ -336,7 +339,8 @@ def bench(options: argparse.Namespace) -> int:
         return 0
     from course_lib.timing import campaign, load_sweep
 
-    path = campaign.campaign(options.folder or base / "data" / "measurements", options.seconds or 600.0)
+    folder = options.folder or base / "data" / "measurements"
+    path = campaign.campaign(folder, options.seconds or 600.0, options.longest)
     print(*campaign.lines(load_sweep(path)), path, sep="\n")
     return 0
 

@@ -82,7 +82,7 @@ except limits.MemoryLimit as error:
     "program",
     [
         "from course_lib import runtime; print(runtime.machine().cores > 0)",
-        "from course_lib.timing import bench; print(bench(lambda: sum(range(100)), budget_s=0.05).median > 0)",
+        "from course_lib.timing import bench; print(bench(lambda: sum(range(100)), budget_s=0.05).median_s > 0)",
         "from course_lib import cli; print(bool(cli.parser()))",
     ],
 )
