@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "explore", explore, text)
     _run_parser(commands)
     _build_parser(commands)
+    _new_parser(commands)
     _command(commands, "doctor", doctor, "say what this machine and this installation can do")
     _publish_parser(commands)
     _command(commands, "site", site, "make the website, readable offline, in build/site")
@@ -124,6 +125,22 @@ def _build_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--force", action="store_true", help="execute even what has not changed")
 
 
+def _new_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "new", new, "scaffold a small whole chapter to write over")
+    parser.add_argument("what", choices=["chapter"])
+    parser.add_argument("slug", metavar="SLUG", help="words with dashes, as in gated-memory")
+    parser.add_argument("--number", metavar="NN", help="default: one more than the last chapter's")
+    parser.add_argument("--title", help="default: the slug in words")
+    parser.add_argument("--part", metavar="PART", help="of course.yml; default: the last")
+    parser.add_argument(
+        "--learn-before",
+        metavar=("NN", "WHY"),
+        nargs=2,
+        action="append",
+        help="a chapter that this one needs, and the reason; default: the first chapter",
+    )
+
+
 def _publish_parser(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "publish", publish, "stamp the course's address, or write a tree for a class")
     parser.add_argument(
@@ -148,6 +165,9 @@ def _bench_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--folder", metavar="DIR", type=Path, help="where the CSV files go")
     parser.add_argument(
         "--seconds", metavar="S", type=float, help="time budget; default: 600, for mixers 350"
+    )
+    parser.add_argument(
+        "--longest", metavar="T", type=int, default=sys.maxsize, help="lengths up to T, for a first look"
     )
 
 
@@ -275,6 +295,22 @@ def build(options: argparse.Namespace) -> int:
     return int(bool(faults))
 
 
+def new(options: argparse.Namespace) -> int:
+    """`course new chapter`."""
+    from course_lib.authoring import new as scaffold
+
+    said = scaffold.chapter(
+        _checkout(),
+        options.slug,
+        title=options.title,
+        number=options.number,
+        part=options.part,
+        learn_before=dict(options.learn_before or ()),
+    )
+    print(*said, sep="\n")
+    return 0
+
+
 def doctor(options: argparse.Namespace) -> int:
     """`course doctor`."""
     from course_lib.doctor import report
@@ -325,7 +361,8 @@ def bench(options: argparse.Namespace) -> int:
         return 0
     from course_lib.timing import campaign, load_sweep
 
-    path = campaign.campaign(options.folder or base / "data" / "measurements", options.seconds or 600.0)
+    folder = options.folder or base / "data" / "measurements"
+    path = campaign.campaign(folder, options.seconds or 600.0, options.longest)
     print(*campaign.lines(load_sweep(path)), path, sep="\n")
     return 0
 

@@ -277,11 +277,16 @@ def publish(root: Path, repository: str, ref: str) -> Course:
     write_atomically(path, re.sub(r"^ref:.*$", f'ref: "{ref}"', text, flags=re.M))
     course = graph.load(root)
     write_graph(root, course)
-    for chapter in course.ready:
+    rewrite_prose(root, course, course.ready)
+    return course
+
+
+def rewrite_prose(root: Path, course: Course, chapters: Iterable[Chapter]) -> None:
+    """Renews headers, footers and addresses in what is built of these chapters; outputs stay."""
+    for chapter in chapters:
         chapter_source = source.read(root, chapter)
         for solution in (False, True):
             _restamp(root, course, chapter_source, solution=solution)
-    return course
 
 
 def _restamp(root: Path, course: Course, chapter_source: source.Source, *, solution: bool) -> None:
@@ -299,5 +304,8 @@ def write_atomically(path: Path, text: str) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -23,8 +23,13 @@ BINDER = "https://mybinder.org/v2/gh/{repository}/{ref}?urlpath=lab/tree/noteboo
 
 def read(root: Path) -> dict[str, Any]:
     """The contents of the checkout's `notebooks/course.yml`; ValueError where it is no YAML or no course."""
+    return parse((root / "notebooks" / "course.yml").read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> dict[str, Any]:
+    """What the text of a `course.yml` holds; ValueError as in `read`."""
     try:
-        data = yaml.safe_load((root / "notebooks" / "course.yml").read_text(encoding="utf-8"))
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

@@ -9,6 +9,7 @@ ended. A curve is left out where its next point, extrapolated from its last two,
 of the budget. Curves are named "gla | block | training | float32" and stored as any sweep. Chapters 15 and 16.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,9 +53,9 @@ class Group:
         return made(mixer, self.kind, DTYPES[self.dtype], self.T)
 
 
-def groups() -> list[Group]:
-    """All groups of this device, short lengths first."""
-    lengths = LENGTHS[runtime.device().type]
+def groups(longest: float = math.inf) -> list[Group]:
+    """All groups of this device up to a length, short ones first."""
+    lengths = [T for T in LENGTHS[runtime.device().type] if longest >= T]
     return [
         Group(kind, place, dtype, T)
         for T in lengths
@@ -72,14 +73,17 @@ def left_out(dtype: str) -> str:
     return ""
 
 
-def campaign(folder: Path, budget_s: float) -> Path:
-    """Measure whatever `<device>-<date>.csv` in `folder` does not hold yet; returns that file."""
+def campaign(folder: Path, budget_s: float, longest: float = math.inf) -> Path:
+    """Measure whatever `<device>-<date>.csv` in `folder` does not hold yet, up to a length; returns that file."""
     here = environment()
     path = folder / f"{_slug(here.device)}-{here.date}.csv"
     taken = _resume(path, here)
-    share = budget_s / len(groups())
-    with runtime.progress(len(groups()), "mixers") as bar:
-        for group in groups():
+    asked = groups(longest)
+    if not asked:
+        raise ValueError(f"longest is {longest:g}; at least {LENGTHS[runtime.device().type][0]} is expected")
+    share = budget_s / len(asked)
+    with runtime.progress(len(asked), "mixers") as bar:
+        for group in asked:
             if _measure(group, taken, share):
                 save_sweep(taken, path)
             bar.update()

@@ -51,6 +51,7 @@ def python(program: str) -> str:
         "course_lib.doctor",
         "course_lib.authoring.build",
         "course_lib.authoring.check",
+        "course_lib.authoring.new",
         "course_lib.authoring.publish",
     ],
 )

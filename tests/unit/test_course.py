@@ -22,7 +22,9 @@ def numbers(predicate) -> list[str]:
 
 
 def test_every_chapter_of_the_curriculum_is_there_in_order():
-    assert numbers(lambda c: True) == [f"{i:02}" for i in range(22)]
+    """A chapter of your own comes after them, or between them with a number of its own."""
+    assert [f"{i:02}" for i in range(22)] == numbers(lambda c: c.number < "22")
+    assert numbers(lambda c: True) == sorted(set(numbers(lambda c: True)))
 
 
 def test_the_graph_has_no_faults():

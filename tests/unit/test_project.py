@@ -1,4 +1,4 @@
-"""environment.yml, pyproject.toml and constraints.txt agree with each other."""
+"""What describes the project agrees: its requirements, and its version."""
 
 import os
 import re
@@ -113,6 +113,39 @@ def test_conda_and_pip_want_the_same_python():
 def test_conda_installs_the_course_itself_through_pip():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     assert [entry["pip"] for entry in entries if isinstance(entry, dict)] == [["-e ."]]
+
+
+# ---- version, citation ------------------------------------------------------------------------------
+
+
+def citation() -> dict:
+    return yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def newest_heading() -> tuple[str, str]:
+    """The version and the date, or "unreleased", of the changelog's first heading."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    return re.search(r"^## (\d+\.\d+\.\d+) \((unreleased|\d{4}-\d\d-\d\d)\)$", text, re.M).groups()
+
+
+def test_one_version_everywhere():
+    version, _ = newest_heading()
+    assert project()["version"] == citation()["version"] == version
+
+
+def test_a_release_has_one_date_and_what_is_unreleased_has_none():
+    released = str(citation().get("date-released", "unreleased"))
+    assert released == newest_heading()[1]
+
+
+def test_the_citation_says_what_the_project_says():
+    wanted = citation()
+    assert set(wanted) >= {"cff-version", "message", "title", "authors", "license"}
+    assert wanted["keywords"] == project()["keywords"]
+    assert " AND ".join(wanted["license"]) == project()["license"]
+    assert wanted["title"] == yaml.safe_load((ROOT / "notebooks/course.yml").read_text("utf-8"))["title"]
+    (author,) = wanted["authors"]
+    assert author["name"].lower() in (ROOT / "LICENSE").read_text(encoding="utf-8").lower()
 
 
 # ---- conftest.py --------------------------------------------------------------------------------

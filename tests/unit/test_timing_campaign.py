@@ -34,6 +34,13 @@ def test_every_mixer_is_measured_in_every_group(tiny, tmp_path, capsys):
     assert "rwkv7 | alone | decode | bfloat16" in printed
 
 
+def test_a_first_look_stops_at_the_longest(tiny, tmp_path):
+    assert {group.T for group in campaign.groups(5)} == {4}
+    assert {group.T for group in campaign.groups()} == {4, 8}
+    with pytest.raises(ValueError, match="longest is 3; at least 4 is expected"):
+        campaign.campaign(tmp_path, budget_s=1, longest=3)
+
+
 def test_a_killed_run_goes_on_where_it_ended(tiny, tmp_path, monkeypatch):
     measured, original = [], campaign.compare
 
