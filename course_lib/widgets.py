@@ -22,6 +22,7 @@ from course_lib import cost, decide, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
 from course_lib.course import Course, load
 from course_lib.plots import state_space
+from course_lib.plots.conversations import STRATEGIES
 from course_lib.plots.patterns import PATTERNS
 from course_lib.tasks import KEY_FAMILIES, RULES, recall_by_age
 from course_lib.timing import bench, calibrate
@@ -317,6 +318,24 @@ def decision_studio(
         _choice("recall floor", {"none": 0.0, "40 %": 0.4, "60 %": 0.6, "95 %": 0.95}, 0.0),
     ]
     return _explorer(controls, draw)
+
+
+def conversation_explorer() -> VBox:
+    """Strategy and budget: what a chat carries by turn, and which facts come back at its end. Chapter 19."""
+
+    def draw(strategy: str, budget: int) -> tuple[str, Figure]:
+        nbytes, recall = plots.conversation(strategy, budget)
+        turns, shares = list(nbytes), list(recall.values())
+        text = (
+            f"{strategy}, budget {plots.size_text(budget)}: {plots.size_text(nbytes[1])} carried after turn 1 and "
+            f"{plots.size_text(nbytes[turns[-1]])} after turn {turns[-1]}; of the facts told in the first half "
+            f"{fmean(shares[: len(shares) // 2]):.0%} come back, of the others {fmean(shares[len(shares) // 2 :]):.0%}"
+        )
+        return text, plots.conversation_plot(strategy, budget)
+
+    strategy = Dropdown(options=list(STRATEGIES), value="window", description="strategy")
+    budgets = {plots.size_text(n): n for n in (4_096, 16_384, 65_536, 262_144)}
+    return _explorer([strategy, _choice("budget", budgets, 65_536)], draw)
 
 
 def trace_explorer() -> VBox:

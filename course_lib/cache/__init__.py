@@ -1,12 +1,14 @@
 """What a decoder carries: caches that keep tokens and states that keep sums, behind one interface.
 
 `CACHES` lists them with the factor of the size formula that each attacks; `CACHES[name].make()` is an empty one.
+`DeltaState` is the linear state of another mixer and has no row of its own.
 """
 
 from functools import partial
 
 from course_lib.cache import registry
 from course_lib.cache.base import Cache, Snapshot
+from course_lib.cache.delta import DeltaState
 from course_lib.cache.full import FullCache
 from course_lib.cache.heavy import HeavyHitterCache
 from course_lib.cache.latent import LatentCache
@@ -146,6 +148,7 @@ __all__ = [
     "FACTORS",
     "Cache",
     "CacheRow",
+    "DeltaState",
     "FullCache",
     "HeavyHitterCache",
     "LatentCache",

@@ -9,6 +9,7 @@ from course_lib.concept_map import concept_map_html
 from course_lib.plots.base import png, show, style
 from course_lib.plots.caches import cache_error_plot, cache_sizes_plot, factors_plot, shrunk, size_text
 from course_lib.plots.choosing import choice_maps, decision_plot, flip_plot, lengths_plot
+from course_lib.plots.conversations import conversation, conversation_plot, told_plot, turns_plot
 from course_lib.plots.curves import (
     cost_plot,
     extrapolation_plot,
@@ -47,6 +48,8 @@ __all__ = [
     "computed_text",
     "concept_map",
     "concept_map_html",
+    "conversation",
+    "conversation_plot",
     "cost_plot",
     "decision_plot",
     "decode_plot",
@@ -83,8 +86,10 @@ __all__ = [
     "style",
     "sweep_plot",
     "switch_plot",
+    "told_plot",
     "trace_plot",
     "transition_table",
     "trial_plot",
+    "turns_plot",
     "weights_plot",
 ]

@@ -6,7 +6,7 @@ TASKS                        token sequences with labels, by name, for `course_l
 legal_words, text_bytes      real text that is installed on every machine
 """
 
-from course_lib.tasks.chats import Chat, Retrieval, Told, Turn, chat, retrieval
+from course_lib.tasks.chats import Chat, Retrieval, Told, Turn, chat, only_facts, remembered, retrieval
 from course_lib.tasks.documents import TOKENS_PER_WORD, Document, Fact, alert, contract, tokens_in
 from course_lib.tasks.memory import (
     DECAY,
@@ -58,9 +58,11 @@ __all__ = [
     "nearest_word",
     "needle",
     "needle_grid",
+    "only_facts",
     "parity",
     "rebinding",
     "recall_by_age",
+    "remembered",
     "retrieval",
     "selective_copy",
     "text",

@@ -14,6 +14,7 @@ So the last word of the chat, "belrow", asks what followed "belrow" before, and 
 """
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor
 
 from course_lib.attention.checks import check_count, check_counts
-from course_lib.tasks.memory import word_vectors
+from course_lib.cache.base import Cache
+from course_lib.tasks.memory import nearest_word, word_vectors
 
 
 class Turn(NamedTuple):
@@ -169,3 +171,45 @@ def retrieval(
     e = torch.stack([vectors[word] for word in words])[None, :, None]  # [1, T, 1, K]
     k = torch.cat([torch.zeros_like(e[:, :1]), e[:, :-1]], dim=1)
     return Retrieval(e, k, e, vectors)
+
+
+BEFORE_NAME = TELL.split()[TELL.split().index("{name}") - 1]  # "code"
+
+
+def only_facts(words: Sequence[str], k: Tensor) -> Tensor:
+    """The keys `[1, T, 1, K]` of a text, of which only those of facts stay; the others become zeros and write nothing.
+
+    A token is a fact's code where the word two places before it is "code". A trained model would have to learn such a
+    gate; here it is planted. Chapter 19.
+    """
+    told = torch.tensor([False, False, *(word == BEFORE_NAME for word in words[:-2])][: len(words)])
+    return k * told[None, :, None, None].to(k.dtype)
+
+
+def remembered(
+    make: Callable[[], Cache], talks: Sequence[Chat], K: int = 64, *, gate: bool = False
+) -> Tensor:
+    """Share of the chats that answer with the right code at their end: `[facts]`, the fact told first on the left.
+
+    make: an empty cache or state; it is given all chats at once, chat i with the word vectors of seed i. Each fact is
+    asked by "code" and its name, and then the question is taken back. The answer is the nearest of all words of the
+    chat. gate: write facts only (`only_facts`), for a state. The chats must have one length and one number of facts.
+    Raises ValueError where they do not. Chapter 19.
+    """
+    if len({(len(talk.words), len(talk.facts)) for talk in talks}) != 1:
+        raise ValueError("talks must be at least one, of one length and with one number of facts")
+    read = [retrieval(talk.words, K, seed=i) for i, talk in enumerate(talks)]
+    keys = [only_facts(talk.words, r.k) if gate else r.k for talk, r in zip(talks, read, strict=True)]
+    cache = make()
+    cache.append(torch.cat(keys), torch.cat([r.v for r in read]))
+    cache.attend(torch.cat([r.q[:, -1:] for r in read]))  # all tokens are settled: a state has added them
+    before, right = cache.snapshot(), []
+    for facts in zip(*(talk.facts for talk in talks), strict=True):
+        key = torch.stack([r.vectors[BEFORE_NAME] for r in read])[:, None, None]
+        name = torch.stack([r.vectors[fact.name] for fact, r in zip(facts, read, strict=True)])[:, None, None]
+        cache.append(torch.zeros_like(key) if gate else key, name)
+        answers = cache.attend(name)[:, 0, 0]
+        cache.restore(before)
+        said = [nearest_word(o, r.vectors) for o, r in zip(answers, read, strict=True)]
+        right.append([word == fact.code for word, fact in zip(said, facts, strict=True)])
+    return torch.tensor(right, dtype=torch.float64).mean(1)

@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from course_lib.attention import delta_rule
 from course_lib.attention.rope import rope
 from course_lib.cache import (
     CACHES,
     FACTORS,
     CacheRow,
+    DeltaState,
     FullCache,
     HeavyHitterCache,
     LatentCache,
@@ -583,3 +585,50 @@ def test_a_restored_cache_does_not_write_into_its_snapshot():
     cache.append(-KEYS[:, :2], -VALUES[:, :2])
     cache.restore(snapshot)
     torch.testing.assert_close(cache.attend(Q), VALUES)
+
+
+# --- the state of the delta rule ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [[9], [4, 5], [1] * 9])
+def test_a_delta_state_gives_what_the_delta_rule_gives_however_it_is_cut(lengths):
+    rng = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 9, 3, 4, generator=rng, dtype=torch.float64)
+    k = torch.nn.functional.normalize(k, dim=-1)
+    expected, S = delta_rule(q, k, v, beta=torch.full((2, 9, 3), 0.7).double(), output_final_state=True)
+    cache, out = DeltaState(beta=0.7), []
+    for parts in zip(*(x.split(lengths, dim=1) for x in (q, k, v)), strict=True):
+        cache.append(*parts[1:])
+        out.append(cache.attend(parts[0]))
+    torch.testing.assert_close(torch.cat(out, 1), expected)
+    assert cache.nbytes == S.numel() * 8
+    torch.testing.assert_close(cache.snapshot().tensors["S"], S)
+
+
+def test_a_key_of_zeros_leaves_a_delta_state_as_it_was():
+    cache = DeltaState()
+    key = torch.nn.functional.normalize(torch.ones(1, 1, 1, 4), dim=-1)
+    cache.append(key, torch.ones(1, 1, 1, 4))
+    cache.attend(key)
+    before = cache.snapshot()
+    cache.append(torch.zeros(1, 5, 1, 4), torch.randn(1, 5, 1, 4))
+    cache.attend(key.expand(1, 5, 1, 4))
+    assert torch.equal(cache.snapshot().tensors["S"], before.tensors["S"])
+    with pytest.raises(RuntimeError, match="cannot go back"):
+        cache.truncate(1)
+    cache.restore(before)
+    assert len(cache) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"beta": 0.0}, ValueError, "beta must be above 0 and at most 2, got 0.0"),
+        ({"beta": 2.5}, ValueError, "got 2.5"),
+        ({"beta": True}, TypeError, "beta must be a number, got bool"),
+        ({"scale": "1"}, TypeError, "scale"),
+    ],
+)
+def test_a_delta_state_refuses_options_that_do_not_fit(options, error, words):
+    with pytest.raises(error, match=words):
+        DeltaState(**options)

@@ -7,7 +7,18 @@ import pytest
 import torch
 
 from course_lib.attention import linear_attention, sliding_window_attention, softmax_attention
-from course_lib.tasks import TOKENS_PER_WORD, alert, chat, contract, nearest_word, retrieval, tokens_in
+from course_lib.cache import DeltaState, FullCache, WindowCache
+from course_lib.tasks import (
+    TOKENS_PER_WORD,
+    alert,
+    chat,
+    contract,
+    nearest_word,
+    only_facts,
+    remembered,
+    retrieval,
+    tokens_in,
+)
 
 DOCUMENTS = {"alert": alert, "contract": contract}
 
@@ -155,3 +166,35 @@ def test_a_full_cache_remembers_turn_1_and_bounded_memories_do_not():
     assert not set(window) & set(right)
     added = [answers(talk, linear_attention, feature_map="identity", normalize=False) for talk in talks]
     assert sum(a == b for a, b in zip(added, right, strict=True)) <= 4
+
+
+def test_what_comes_back_is_asked_fact_by_fact_and_taken_back():
+    talks = [chat(20, facts=6, seed=seed) for seed in range(2)]
+    made = []
+
+    def make(cache=FullCache, **options):
+        made.append(cache(**options))
+        return made[-1]
+
+    full = remembered(lambda: make(scale=30.0), talks)
+    assert full.tolist() == [1.0] * 6
+    assert len(made[-1]) == len(talks[0].words), "no question stays in the cache"
+    window = remembered(lambda: make(WindowCache, window=400, scale=30.0), talks)
+    begins = len(talks[0].words) - 400
+    assert 0 < window.mean() < 1
+    assert window.tolist() == [float(fact.position > begins) for fact in talks[0].facts]
+
+
+def test_a_gate_keeps_small_talk_out_of_a_state():
+    talk = chat(20, facts=6, seed=0)
+    k = retrieval(talk.words).k
+    written = only_facts(talk.words, k)[0, :, 0].any(-1).nonzero().squeeze(-1).tolist()
+    assert written == [fact.position for fact in talk.facts]
+    assert torch.equal(only_facts(talk.words, k)[:, written], k[:, written])
+    assert remembered(DeltaState, [talk]).mean() < 0.5 < remembered(DeltaState, [talk], gate=True).mean()
+
+
+@pytest.mark.parametrize("talks", [[], [chat(5), chat(6)], [chat(5, facts=1), chat(5, facts=2)]])
+def test_chats_that_are_asked_together_are_alike(talks):
+    with pytest.raises(ValueError, match="of one length and with one number of facts"):
+        remembered(FullCache, talks)
