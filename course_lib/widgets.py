@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from course_lib import cost, decide, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
 from course_lib.course import Course, load
+from course_lib.experiments import recorded_runs
 from course_lib.plots import state_space
 from course_lib.plots.conversations import STRATEGIES
 from course_lib.plots.patterns import PATTERNS
@@ -494,6 +495,26 @@ def _flops(T: int, K: int, C: int) -> tuple[int, int]:
     return cost.softmax_flops(1, T, HEADS, K, K), cost.linear_flops(1, T, HEADS, K, K, C)
 
 
+def _studio() -> VBox:
+    """The decision studio of three architectures of one size, each with the recall of its small stand-in."""
+    sizes = {"layers": 16, "d": 1024, "heads": 8, "kv_heads": 2, "head_size": 128}
+    bytes_each = {"itemsize": 4, "cache_itemsize": 2, "state_itemsize": 4}
+    patterns = {
+        "softmax": ["softmax"],
+        "linear": ["linear"],
+        "hybrid": ["softmax", "delta", "delta", "delta"],
+    }
+    runs = {
+        "softmax": recorded_runs("mqar")["softmax"],
+        "linear": recorded_runs("mqar")["linear, elu + 1"],
+        "hybrid": recorded_runs("hybrids-first")["1 of 4 softmax, head size 16"],
+    }
+    return decision_studio(
+        [decide.Architecture(name, pattern=tuple(p), **sizes, **bytes_each) for name, p in patterns.items()],
+        {name: decide.Recall(min(run.accuracy for run in found), "recorded") for name, found in runs.items()},
+    )
+
+
 # The widget of each chapter, as `course explore` shows them.
 EXPLORERS: dict[str, Callable[[], VBox]] = {
     "00": lambda: map_explorer(load()),
@@ -509,4 +530,6 @@ EXPLORERS: dict[str, Callable[[], VBox]] = {
     "14": memory_explorer,
     "15": scaling_explorer,
     "16": trial_explorer,
+    "18": _studio,
+    "19": conversation_explorer,
 }

@@ -166,3 +166,17 @@ def test_the_timing_explorer_says_how_far_each_summary_is_off():
     samples = noisy_samples(100, 0.3, 3)
     assert f"median {median(samples) / 1e-3 - 1:+.1%}, mean {fmean(samples) / 1e-3 - 1:+.1%}" in text.value
     assert figure.value != before
+
+
+def test_every_written_chapter_has_an_explorer_and_shows_it():
+    notebooks = {
+        chapter.number: (course.notebooks_folder() / chapter.notebook) for chapter in course.load().ready
+    }
+    assert list(widgets.EXPLORERS) == list(notebooks)
+    shown = {number: path.read_text(encoding="utf-8") for number, path in notebooks.items()}
+    assert [number for number, text in shown.items() if not re.search(r"\w+_(explorer|studio)\(", text)] == []
+
+
+def test_an_explorer_of_the_course_opens_without_arguments():
+    for explorer in widgets.EXPLORERS.values():
+        assert isinstance(explorer(), ipywidgets.VBox)
