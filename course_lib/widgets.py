@@ -498,7 +498,7 @@ def _flops(T: int, K: int, C: int) -> tuple[int, int]:
 def _studio() -> VBox:
     """The decision studio of three architectures of one size, each with the recall of its small stand-in."""
     sizes = {"layers": 16, "d": 1024, "heads": 8, "kv_heads": 2, "head_size": 128}
-    bytes_each = {"itemsize": 4, "cache_itemsize": 2, "state_itemsize": 4}
+    more = {"itemsize": 4, "cache_itemsize": 2, "state_itemsize": 4, "chunk": 64}
     patterns = {
         "softmax": ["softmax"],
         "linear": ["linear"],
@@ -510,7 +510,7 @@ def _studio() -> VBox:
         "hybrid": recorded_runs("hybrids-first")["1 of 4 softmax, head size 16"],
     }
     return decision_studio(
-        [decide.Architecture(name, pattern=tuple(p), **sizes, **bytes_each) for name, p in patterns.items()],
+        [decide.Architecture(name, pattern=tuple(p), **sizes, **more) for name, p in patterns.items()],
         {name: decide.Recall(min(run.accuracy for run in found), "recorded") for name, found in runs.items()},
     )
 
