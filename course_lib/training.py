@@ -5,7 +5,7 @@
 
 Step i of seed s always sees the same batch, and every evaluation writes a checkpoint, so a run that was cut off goes
 on where it was and ends as if it had never stopped. Everything that a run depends on is in its key: the arguments,
-the torch version and the sources it runs. Chapters 11, 12, 14 and 21.
+the torch version and the sources it runs. Chapters 11, 12, 14, 17 and 21.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from course_lib import runtime
 from course_lib.attention.checks import check_count, choose
@@ -128,10 +128,44 @@ def train(
 
 def evaluate(net: nn.Module, task: str, *, seed: int = HELD_OUT, B: int = JUDGED, **options: Any) -> Point:
     """Loss and accuracy of `net` on B fresh sequences of the task; options such as T as for the task. step is 0."""
+    _, labels, logits = _judged(net, task, seed, B, options)
+    return _point(logits, labels, labels != IGNORED)
+
+
+def evaluate_by(
+    net: nn.Module, task: str, by: str, *, width: int, seed: int = HELD_OUT, B: int = JUDGED, **options: Any
+) -> dict[int, Point]:
+    """`evaluate`, apart for bins of `width` tokens: first token of the bin -> loss and accuracy of its questions.
+
+    by: "position" bins a question by where it stands; "age" by how many tokens ago its token stood in the sequence for
+    the first time, which in a recall task is when the fact was told. Bins without a question are left out. Raises
+    ValueError for another `by` or a width below 1. Chapter 17.
+    """
+    choose("by", by, dict.fromkeys(GROUPS))
+    check_count("width", width)
+    inputs, labels, logits = _judged(net, task, seed, B, options)
+    at = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
+    if by == "age":
+        # Of equal tokens argmax takes the first. A sequence at a time: T x T for all of them is much memory.
+        at = at - torch.stack([(row[:, None] == row).byte().argmax(-1) for row in inputs])
+    asked = labels != IGNORED
+    bins = torch.where(asked, at // width, -1)
+    return {n * width: _point(logits, labels, bins == n) for n in bins[asked].unique().tolist()}
+
+
+GROUPS = ("position", "age")
+
+
+def _judged(
+    net: nn.Module, task: str, seed: int, B: int, options: Mapping[str, Any]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """inputs and labels `[B, T]` of fresh sequences, and what the net says, `[B, T, vocab]`."""
     inputs, labels = (x.to(_device(net)) for x in TASKS[task](B, seed=seed, **_held_out(task), **options))
     with torch.no_grad():
-        logits = net(inputs)
-    asked = labels != IGNORED
+        return inputs, labels, net(inputs)
+
+
+def _point(logits: Tensor, labels: Tensor, asked: Tensor) -> Point:
     right = (logits.argmax(-1) == labels)[asked].double().mean().item()
     return Point(0, F.cross_entropy(logits[asked], labels[asked]).item(), right)
 

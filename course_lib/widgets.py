@@ -192,6 +192,29 @@ def memory_explorer() -> VBox:
     return _explorer([*choices, counts, bound], draw)
 
 
+def report_explorer(card: plots.Card, axes_of: Mapping[str, plots.Axis]) -> VBox:
+    """Two columns of a report card: every seed a point, and which mechanisms are on their front. Chapter 17.
+
+    card and axes_of as `plots.front_plot` takes them, with at least two columns.
+    """
+    names = {" ".join(axis.label.split()): column for column, axis in axes_of.items()}
+
+    def draw(x: str, y: str) -> tuple[str, Figure]:
+        on_front = plots.front_of(card, x, y, axes_of)
+        label = {column: name for name, column in names.items()}
+        text = f"{label[x]} against {label[y]}: on the front, by medians: {'; '.join(on_front)}"
+        return text, plots.front_plot(card, x, y, axes_of)
+
+    columns = list(names.values())
+    cheap = next((c for c in columns if not axes_of[c].high), columns[0])
+    good = next((c for c in columns if axes_of[c].high and c != cheap), columns[1])
+    controls = [
+        Dropdown(options=list(names.items()), value=cheap, description="x"),
+        Dropdown(options=list(names.items()), value=good, description="y"),
+    ]
+    return _explorer(controls, draw)
+
+
 def trial_explorer() -> VBox:
     """Sliders for T, heads, head size, item sizes and C: counted prefill and decode of both sides. Chapter 16."""
 

@@ -205,6 +205,17 @@ def not_scaled(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tupl
     return _decode(q, k, v, sinks, budget, scale_power=0.0)
 
 
+def scaled_twice(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    return _decode(q, k, v, sinks, budget, scale_power=1.0)
+
+
+def two_leave_at_once(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    def keep(held: list[int], s: int, n: int) -> list[int]:
+        return held if len(held) <= n else held[:s] + held[s - n + 1 :]
+
+    return _decode(q, k, v, sinks, budget, keep=keep)
+
+
 def full_matrices(q: Tensor, k: Tensor, v: Tensor, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
     """Right, but from T×T scores: those to the sinks, those in the window, and a mask."""
     T, t = k.shape[1], torch.arange(k.shape[1])
@@ -404,6 +415,11 @@ def last_page_forgotten(lengths: list[int], prefix: int, longest: int, page: int
     return len(lengths) * longest, paged, paged - (len(lengths) - 1) * whole
 
 
+def pages_without_waste(lengths: list[int], prefix: int, longest: int, page: int) -> tuple[int, int, int]:
+    total = sum(lengths)
+    return len(lengths) * longest, total, total - (len(lengths) - 1) * prefix
+
+
 def always_one_more_page(lengths: list[int], prefix: int, longest: int, page: int) -> tuple[int, int, int]:
     paged, whole = sum((n // page + 1) * page for n in lengths), prefix // page * page
     return len(lengths) * longest, paged, paged - (len(lengths) - 1) * whole
@@ -525,6 +541,18 @@ def latent_attacks_T() -> dict[str, str]:
     return TEN | {"shared latent": "T"}
 
 
+def looked_attacks_heads() -> dict[str, str]:
+    return TEN | {"looked at least": "2HD"}
+
+
+def eight_bits_attacks_heads() -> dict[str, str]:
+    return TEN | {"eight bits": "2HD"}
+
+
+def matrix_attacks_nothing() -> dict[str, str]:
+    return TEN | {"a matrix": "none"}
+
+
 def hybrid_attacks_T() -> dict[str, str]:
     return TEN | {"one in four": "T"}
 
@@ -624,6 +652,8 @@ SINKS = CodeQuestion(
         turned_again: "keys that were turned already are turned once more at every new token.",
         query_not_turned: "the keys are turned and the query is not.",
         not_scaled: "the scores are too large: the factor 1/√K is missing.",
+        scaled_twice: "the scores are too small: they are scaled twice.",
+        two_leave_at_once: "where one token has to leave, two do.",
     },
     accepted=[sinks_joined_and_cut, sinks_in_a_ring],
     too_big=[full_matrices],
@@ -670,7 +700,7 @@ ROUND = CodeQuestion(
         tiny_step_added: "every step you return has something tiny added to it.",
         half_the_levels: "you use half of the codes that the bits can name.",
         signed_bytes: "your codes are signed: those from 128 on come back negative.",
-        rounded_values: "your first result are the rounded numbers, not the codes.",
+        rounded_values: "your first result holds the rounded numbers, not the codes.",
         high_for_low: "your third result is the largest number of each group, not the smallest.",
     },
     accepted=[quantise_all_at_once],
@@ -690,7 +720,7 @@ GAP = ChoiceQuestion(
     options={
         "A": Option(
             "The tokens that stay in full: they are a part of the cache that fades as the text grows.",
-            why="they explain the first two numbers. At a million tokens they are a ten-thousandth of the cache, and "
+            why="they explain the first two numbers. At a million tokens they are one in eight thousand, and "
             "0.297 is still not 0.25.",
         ),
         "B": Option(
@@ -703,7 +733,7 @@ GAP = ChoiceQuestion(
             "token: 1 and 0.5 bits more. 4.75 / 16 is 0.297, and the full tokens come on top while the text is short.",
         ),
         "D": Option(
-            "Full tokens that fade as the text grows, and codes of 4 bits that fill a whole byte each for good.",
+            "Full tokens that fade as the text grows, and codes that take 8 bits of room instead of 4 for good.",
             why="two codes share a byte. If each had its own, the cache could not fall below a half.",
         ),
         "E": Option(
@@ -737,6 +767,7 @@ PAGES = CodeQuestion(
     ],
     wrong={
         last_page_forgotten: "the last, partly filled page of a text is missing.",
+        pages_without_waste: "your last two numbers are tokens that are there, not room: a page is fetched whole.",
         always_one_more_page: "a text that fills its pages exactly gets one page too many.",
         one_long_text: "you put all texts into one row of pages: two texts cannot write into the same page.",
         half_page_shared: "a part of a page is shared: a page whose end differs from text to text has to be there for "
@@ -775,6 +806,9 @@ CATEGORIES = CodeQuestion(
         matrix_attacks_heads: '"a matrix": no token is left, so it cannot be fewer numbers *per token*.',
         latent_attacks_bytes: '"shared latent": each number kept has as many bits as before.',
         latent_attacks_T: '"shared latent": every token is still there.',
+        looked_attacks_heads: '"looked at least": every head stays, with all its channels.',
+        eight_bits_attacks_heads: '"eight bits": there are as many numbers as before.',
+        matrix_attacks_nothing: '"a matrix": at long contexts much less is kept than before.',
         hybrid_attacks_T: '"one in four": a softmax layer of this model still keeps every token.',
         hybrid_attacks_all: '"one in four": the caches that are left are as large as ever, for every token.',
         prefix_attacks_T: '"one system prompt": each sequence still reads all of its tokens.',

@@ -34,14 +34,18 @@ from course_lib.plots.matrices import (
 )
 from course_lib.plots.memory import frontier_plot, learning_plot, memory_plot, recall_age_grid
 from course_lib.plots.patterns import computed_text, layered_pattern, pattern_grid, pattern_text, reach_plot
+from course_lib.plots.report import Axis, Card, card_plot, front_of, front_plot, needle_plot, seed_points_grid
 from course_lib.plots.state_space import discretisation_plot, impulse_plot, scan_tree, trace_plot
 from course_lib.plots.transitions import transition_table
 
 __all__ = [
+    "Axis",
+    "Card",
     "Kept",
     "cache_error_plot",
     "cache_plot",
     "cache_sizes_plot",
+    "card_plot",
     "choice_maps",
     "collide",
     "collision_plot",
@@ -57,6 +61,8 @@ __all__ = [
     "extrapolation_plot",
     "factors_plot",
     "flip_plot",
+    "front_of",
+    "front_plot",
     "frontier_plot",
     "impulse_plot",
     "kept",
@@ -69,6 +75,7 @@ __all__ = [
     "matrix_plot",
     "memory_heatmap",
     "memory_plot",
+    "needle_plot",
     "pattern_grid",
     "pattern_text",
     "png",
@@ -80,6 +87,7 @@ __all__ = [
     "roofline_plot",
     "samples_plot",
     "scan_tree",
+    "seed_points_grid",
     "show",
     "shrunk",
     "size_text",

@@ -30,6 +30,7 @@ from course_lib.tasks.sequences import (
     parity,
     rebinding,
     selective_copy,
+    stream,
     text,
 )
 
@@ -65,6 +66,7 @@ __all__ = [
     "remembered",
     "retrieval",
     "selective_copy",
+    "stream",
     "text",
     "text_bytes",
     "tokens_in",

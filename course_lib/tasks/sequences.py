@@ -164,6 +164,57 @@ def needle(
     return Batch(inputs, labels)
 
 
+def stream(
+    B: int,
+    T: int = 64,
+    *,
+    facts: int = 8,
+    questions: int = 16,
+    told: int | None = None,
+    vocab: int = 64,
+    seed: int = 0,
+) -> Batch:
+    """Facts and questions all through a text, so that one batch tells recall by age and by position.
+
+        inputs   k1 v1 .  .  k1 .  k2 v2 .  .  k2 .  k1 .        . is some word of the haystack
+        labels   ·  ·  ·  ·  v1 ·  ·  ·  ·  ·  v2 ·  v1 ·        · is −100
+
+    The text is cut into cells of two tokens, and a cell is a fact, a question or haystack. Every fact has a key of its
+    own; the first cell is a fact. A question asks for one of the facts before it, each as likely. told: the facts stand
+    in the first `told` tokens; None is all of T. The vocabulary is divided as in `needle`, so a model trained here can
+    be judged there. Shapes: inputs and labels `[B, T]`. Raises ValueError if the facts do not fit in `told` or the
+    keys, or facts and questions not in T. Chapter 17.
+    """
+    told = T if told is None else told
+    check_counts(B=B, T=T, facts=facts, questions=questions, told=told, vocab=vocab)
+    first_key, first_value, cells = vocab // 2, 3 * vocab // 4, T // 2
+    if facts > first_value - first_key:
+        raise ValueError(
+            f"facts must be at most {first_value - first_key}, the keys of vocab = {vocab}, got {facts}"
+        )
+    if facts > told // 2 or told > T or facts + questions > cells:
+        raise ValueError(
+            f"T must have {facts + questions} cells of two tokens, and told ≤ T {facts} of them, got T = {T} and "
+            f"told = {told}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.arange(B)[:, None]
+    inputs = torch.randint(0, first_key, (B, T), generator=generator)
+    labels = torch.full((B, T), IGNORED)
+    keys = first_key + _shuffled(B, first_value - first_key, generator)[:, :facts]
+    values = torch.randint(first_value, vocab, (B, facts), generator=generator)
+    score = torch.rand(B, cells, generator=generator)
+    score[:, 0] = -1.0
+    fact_cells = score[:, : told // 2].argsort(-1)[:, :facts]  # the first one first
+    score.scatter_(1, fact_cells, torch.inf)
+    asked_cells = score.argsort(-1)[:, :questions]
+    inputs[rows, 2 * fact_cells], inputs[rows, 2 * fact_cells + 1] = keys, values
+    before = fact_cells[:, None, :] < asked_cells[:, :, None]  # [B, questions, facts]
+    chosen = (torch.rand(before.shape, generator=generator) * before).argmax(-1)
+    inputs[rows, 2 * asked_cells], labels[rows, 2 * asked_cells] = keys[rows, chosen], values[rows, chosen]
+    return Batch(inputs, labels)
+
+
 def needle_grid(
     B: int, lengths: Sequence[int], depths: Sequence[float], **options: Any
 ) -> dict[tuple[int, float], Batch]:
@@ -250,6 +301,7 @@ TASKS: dict[str, Callable[..., Batch]] = {
     "induction": induction,
     "selective_copy": selective_copy,
     "needle": needle,
+    "stream": stream,
     "parity": parity,
     "text": text,
 }

@@ -81,6 +81,38 @@ def test_the_grid_has_a_batch_for_each_cell():
     assert torch.equal(grid[40, 0.5].inputs, tasks.needle(3, 40, depth=0.5, distractors=2, seed=4).inputs)
 
 
+def test_a_stream_asks_only_for_facts_told_before():
+    inputs, labels = tasks.stream(32, 60, facts=5, questions=20, vocab=32, seed=3)
+    asked_ever = set()
+    for row, asked in zip(inputs.tolist(), labels.tolist(), strict=True):
+        told, questions = {}, 0
+        assert row[0] in range(16, 24)
+        for t in range(0, 60, 2):
+            if row[t] < 16:
+                assert row[t + 1] < 16
+                assert asked[t] == IGNORED
+            elif asked[t] == IGNORED:
+                assert row[t] not in told, "a key is told once"
+                told[row[t]] = row[t + 1]
+                assert row[t + 1] >= 24
+            else:
+                questions += 1
+                assert asked[t] == told[row[t]]
+                asked_ever.add(list(told).index(row[t]))
+                assert row[t + 1] < 16, "the answer is not in the inputs"
+            assert asked[t + 1] == IGNORED
+        assert (len(told), questions) == (5, 20)
+    assert asked_ever == set(range(5))
+
+
+def test_a_stream_tells_its_facts_where_it_is_told_to():
+    inputs, labels = tasks.stream(16, 64, facts=6, questions=26, told=16, vocab=32, seed=1)
+    facts = (inputs >= 16) & (inputs < 24) & (labels == IGNORED)
+    assert facts.sum(1).eq(6).all()
+    assert not facts[:, 16:].any()
+    assert (labels[:, 16:] != IGNORED).any(0)[::2].all(), "and questions everywhere behind them"
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_seed_decides_the_batch(task):
     one, same, other = (TASKS[task](3, 64, seed=seed) for seed in (5, 5, 6))
@@ -104,6 +136,10 @@ def test_the_seed_decides_the_batch(task):
         ("needle", {"depth": 1.5}, r"depth must lie between 0 \(start\) and 1 \(end\) or be None, got 1.5"),
         ("needle", {"depth": float("nan")}, "depth must lie between 0"),
         ("needle", {"distractors": 16}, "distractors must lie between 0 and 15 for vocab = 64, got 16"),
+        ("stream", {"facts": 17, "T": 200}, "facts must be at most 16, the keys of vocab = 64, got 17"),
+        ("stream", {"T": 47}, "T must have 24 cells of two tokens.*got T = 47 and told = 47"),
+        ("stream", {"told": 15}, "told ≤ T 8 of them, got T = 64 and told = 15"),
+        ("stream", {"told": 65}, "told ≤ T 8 of them, got T = 64 and told = 65"),
         ("needle", {"T": 2}, "T must be at least 3 for 1 facts and 1 questions, got 2"),
         (
             "needle",

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from course_lib import experiments, training
-from course_lib.experiments import EXPERIMENTS, Experiment, record, recorded_runs
+from course_lib.experiments import EXPERIMENTS, Experiment, binned, record, recorded_runs
 from course_lib.models import LanguageModel
 from course_lib.tasks import TASKS
-from course_lib.training import evaluate, train
+from course_lib.training import evaluate, evaluate_by, train
 
 TINY = {"vocab": 8, "d": 8, "heads": 1, "mixers": ["delta_rule"], "conv": 2}
 ASKED = {"task_options": {"T": 12, "pairs": 2, "vocab": 8}, "batch": 4, "every": 3, "lr": 1e-2}
@@ -106,6 +106,43 @@ def test_what_does_not_fit_is_named(given, error, words, tmp_path):
         train(**asked)
 
 
+class Knows(torch.nn.Module):
+    """Answers with the token that follows the question's first occurrence, if that is fewer than `reach` ago."""
+
+    def __init__(self, reach):
+        super().__init__()
+        self.reach, self.device_holder = reach, torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs):
+        logits = torch.zeros(*inputs.shape, 64)
+        for b, row in enumerate(inputs.tolist()):
+            for t, token in enumerate(row):
+                first = row.index(token)
+                if t - first < self.reach and first + 1 < len(row):
+                    logits[b, t, row[first + 1]] = 9.0
+        return logits
+
+
+def test_results_come_apart_by_age_and_by_position():
+    asked = {"T": 48, "facts": 4, "questions": 16, "B": 40}
+    everything = evaluate_by(Knows(99), "stream", "position", width=8, **asked)
+    assert list(everything) == [0, 8, 16, 24, 32, 40]
+    assert {point.accuracy for point in everything.values()} == {1.0}
+    ages = evaluate_by(Knows(16), "stream", "age", width=8, **asked)
+    assert [point.accuracy == 1.0 for point in ages.values()] == [age < 16 for age in ages]
+    assert all(point.accuracy == 0.0 and point.loss > 4 for age, point in ages.items() if age >= 16)
+    labels = TASKS["stream"](seed=training.HELD_OUT, **asked).labels
+    share = (labels != -100).sum(0).unflatten(0, (6, 8)).sum(1) / (labels != -100).sum()
+    forgetful = evaluate_by(Knows(16), "stream", "position", width=8, **asked)
+    mean = sum(w * p.accuracy for w, p in zip(share.tolist(), forgetful.values(), strict=True))
+    assert mean == pytest.approx(evaluate(Knows(16), "stream", **asked).accuracy)
+    assert forgetful[0].accuracy == 1.0 > forgetful[40].accuracy
+    with pytest.raises(ValueError, match="by must be one of 'position', 'age'"):
+        evaluate_by(Knows(1), "stream", "depth", width=8, **asked)
+    with pytest.raises(ValueError, match="width must be at least 1"):
+        evaluate_by(Knows(1), "stream", "age", width=0, **asked)
+
+
 # --- recordings ---------------------------------------------------------------------------------------
 
 
@@ -116,7 +153,11 @@ def small(monkeypatch):
         options=ASKED["task_options"],
         train={"steps": 4, "batch": 4, "every": 2},
         models={"one": TINY, "two, longer": TINY | {"train": {"steps": 6}}},
-        beyond={"T = 20": {"T": 20}},
+        beyond={
+            "T = 20": {"T": 20},
+            "place": {"T": 20, "by": "position", "width": 10},
+            "needle": {"task": "needle", "T": 10, "depth": 0.5, "vocab": 8},
+        },
         seeds=2,
     )
     monkeypatch.setitem(EXPERIMENTS, "small", experiment)
@@ -141,7 +182,14 @@ def test_what_is_recorded_can_be_read_back(small, tmp_path, monkeypatch):
     assert second.accuracy == pytest.approx(again.accuracy, abs=1e-5)
     assert second.model == TINY
     assert runs["two, longer"][0].steps == 6
-    assert set(first.beyond) == {"T = 20"}
+    assert set(first.beyond) == {"T = 20", "place: 0", "place: 10", "needle"}
+    assert list(binned(first, "place")) == [0, 10]
+    assert binned(first, "place")[10].accuracy == first.beyond["place: 10"].accuracy
+    assert binned(first, "nothing") == {}
+    one = train("mqar", TINY, steps=4, **{**ASKED, "every": 2, "lr": 3e-3})
+    assert first.beyond["needle"].loss == pytest.approx(
+        evaluate(one.net, "needle", T=10, depth=0.5, vocab=8).loss, abs=1e-5
+    )
     assert json.loads((tmp_path / "data" / "small.json").read_text())["command"] == "course train small"
     assert experiments.recorded_on("small").torch == torch.__version__
 
@@ -150,6 +198,20 @@ def test_nothing_recorded_is_an_empty_answer():
     assert recorded_runs("no such experiment") == {}
     with pytest.raises(FileNotFoundError, match="course train no such experiment"):
         experiments.recorded_on("no such experiment")
+
+
+def test_the_submission_shows_true_numbers_of_the_seeds_it_names():
+    runs = recorded_runs("report-card")
+    shown = {name: cells for name, *cells in experiments.submission(runs).rows}
+    for name, (label, chosen) in experiments.SUBMITTED.items():
+        recall = chosen(run.accuracy for run in runs[label])
+        last = chosen(
+            (binned(run, "position")[192].accuracy + binned(run, "position")[224].accuracy) / 2
+            for run in runs[label]
+        )
+        assert shown[name][:2] == [f"{100 * recall:.1f} %", f"{100 * last:.1f} %"]
+        needles = [point for what, point in runs[label][0].beyond.items() if "needle" in what]
+        assert len(needles) == 15
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -174,4 +236,4 @@ def test_every_experiment_is_recorded_as_it_is_declared(name):
             assert run.task_options == experiment.options
             assert run.steps == asked["steps"]
             assert run.curve[-1].step == run.steps
-            assert set(run.beyond) == set(experiment.beyond)
+            assert {what.split(": ")[0] for what in run.beyond} == set(experiment.beyond)
