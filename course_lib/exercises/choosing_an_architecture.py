@@ -1,7 +1,7 @@
 """Questions of chapter 18: a deployment, its break-even, its recommendation, and what would reverse it.
 
-Timings have no key, so every cost here is supplied: whole nanoseconds in 18.2, coefficients in 18.3, the seconds of a
-log in 18.4 and parts of two sums in 18.5. `course_lib.decide` works from ceilings and counted FLOPs instead.
+Timings have no key, so every cost here is supplied: whole nanoseconds in 18.2, coefficients in 18.4, the seconds of a
+log in 18.7 and parts of two sums in 18.6. `course_lib.decide` works from ceilings and counted FLOPs instead.
 """
 
 import math
@@ -124,7 +124,7 @@ def always_a_number(x: Parabola, y: Line) -> int:
     return 0 if found is None else found
 
 
-# --- 18.3 a recommendation ----------------------------------------------------------------------------
+# --- 18.4 a recommendation ----------------------------------------------------------------------------
 
 Numbers = Mapping[str, float]
 
@@ -283,7 +283,7 @@ def above_the_floor(workload: Numbers, memory: float, models: Mapping[str, Numbe
     return _recommend(workload, memory, models, floor=lambda recall, least: recall > least)
 
 
-# --- 18.4 a router ------------------------------------------------------------------------------------
+# --- 18.7 a router ------------------------------------------------------------------------------------
 
 
 def log_of_requests(case: Case, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -402,7 +402,7 @@ def _long_log(name: str, N: int, seconds: float) -> Limit:
     )
 
 
-# --- 18.5 what reverses the choice first --------------------------------------------------------------
+# --- 18.6 what reverses the choice first --------------------------------------------------------------
 
 
 def parts_of_costs(case: Case, rng: torch.Generator) -> tuple[dict, float]:
@@ -500,7 +500,7 @@ def furthest_first(parts: Parts, reach: float) -> tuple:
     return _pick(found, lambda name: -abs(math.log(found[name])))
 
 
-# --- 18.6 an alert's cache against a state ------------------------------------------------------------
+# --- 18.3 an alert's cache against a state ------------------------------------------------------------
 
 
 def state_over_cache(
@@ -603,7 +603,7 @@ def _offer(
 
 
 RECOMMEND = CodeQuestion(
-    id="18.3",
+    id="18.4",
     objective="recommend",
     title="Recommend a model for a workload",
     points=4,
@@ -654,7 +654,7 @@ RECOMMEND = CodeQuestion(
 )
 
 ROUTE = CodeQuestion(
-    id="18.4",
+    id="18.7",
     objective="recommend",
     title="A router for 200,000 requests",
     points=3,
@@ -697,7 +697,7 @@ def _parts(name: str, reach: float = 10.0, **parts: tuple[float, float]) -> Case
 
 
 FLIP = CodeQuestion(
-    id="18.5",
+    id="18.6",
     objective="test-sensitivity",
     title="Which assumption reverses the choice first?",
     points=3,
@@ -731,7 +731,7 @@ FLIP = CodeQuestion(
 )
 
 MEMORY = NumberQuestion(
-    id="18.6",
+    id="18.3",
     objective="weigh-memory",
     title="What an alert leaves in memory",
     points=1,
@@ -758,7 +758,7 @@ MEMORY = NumberQuestion(
 )
 
 VERDICT = ChoiceQuestion(
-    id="18.7",
+    id="18.5",
     objective="choose-deployment",
     title="Constant cost per token",
     points=2,
@@ -797,4 +797,4 @@ VERDICT = ChoiceQuestion(
 )
 
 
-QUESTIONS = [DEPLOY, BREAK_EVEN, RECOMMEND, ROUTE, FLIP, MEMORY, VERDICT]
+QUESTIONS = [DEPLOY, BREAK_EVEN, MEMORY, RECOMMEND, VERDICT, FLIP, ROUTE]
