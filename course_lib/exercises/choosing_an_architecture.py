@@ -1,7 +1,7 @@
 """Questions of chapter 18: a deployment, its break-even, its recommendation, and what would reverse it.
 
-Timings have no key, so every cost here is supplied: whole nanoseconds in 18.2, coefficients in 18.3, the seconds of a
-log in 18.4 and parts of two sums in 18.5. `course_lib.decide` works from ceilings and counted FLOPs instead.
+Timings have no key, so every cost here is supplied: whole nanoseconds in 18.2, coefficients in 18.4, the seconds of a
+log in 18.7 and parts of two sums in 18.6. `course_lib.decide` works from ceilings and counted FLOPs instead.
 """
 
 import math
@@ -110,12 +110,21 @@ def never_below_the_root(x: Parabola, y: Line) -> int | None:
     return None if found == 1 else found
 
 
+def lower_meeting(x: Parabola, y: Line) -> int | None:
+    """From the smaller root on."""
+    square, slope, constant = x[2], x[1] - y[1], x[0] - y[0]
+    under_the_root = slope**2 - 4 * square * constant
+    if square == 0 or under_the_root < 0:
+        return break_even_reference(x, y)
+    return max(1, (-slope - math.isqrt(under_the_root)) // (2 * square) + 1)
+
+
 def always_a_number(x: Parabola, y: Line) -> int:
     found = break_even_reference(x, y)
     return 0 if found is None else found
 
 
-# --- 18.3 a recommendation ----------------------------------------------------------------------------
+# --- 18.4 a recommendation ----------------------------------------------------------------------------
 
 Numbers = Mapping[str, float]
 
@@ -125,7 +134,7 @@ def offer(case: Case, rng: torch.Generator) -> tuple[dict, float, dict]:
     work, memory, recalls = case.work, case.memory, case.recalls
     if work is None:
         pick = torch.rand(5, generator=rng, dtype=torch.float64)
-        words = int(50 * 800 ** pick[0].item())
+        words = 4 * int(12 * 800 ** pick[0].item())  # times 1.25: whole
         work = (words, 1.25, 1 + int(200 * pick[1]), 1 + int(12 * pick[2]), round(0.98 * pick[3].item(), 2))
         memory = 1e9 * (1 + 30 * pick[4].item())
     workload = dict(zip(("words", "tokens_per_word", "output", "batch", "recall"), work, strict=True))
@@ -155,6 +164,10 @@ def _recommend(
     rate: float | None = None,
     batch: int | None = None,
     batch_held: int | None = None,
+    fixed_times: int = 1,
+    step_times: int = 1,
+    behind: int = 0,
+    held_from: int = -1,
     steps_from: int = 1,
     writes: bool = True,
     grows: bool = True,
@@ -167,11 +180,11 @@ def _recommend(
     B, steps = batch or workload["batch"], workload["output"] - steps_from
     found = []
     for name, m in models.items():
-        seconds = m["fixed"] + B * (m["per_token"] * T + m["per_pair"] * T * T)
+        seconds = fixed_times * m["fixed"] + B * (m["per_token"] * T + m["per_pair"] * T * T)
         if writes:
-            read = T * steps + (steps * (steps + 1) / 2 if grows else 0)
-            seconds += steps * m["step"] + B * m["step_per_token"] * read
-        held = m["state"] + m["cache_per_token"] * (T + workload["output"] - 1)
+            read = (T - behind) * steps + (steps * (steps + 1) / 2 if grows else 0)
+            seconds += step_times * steps * m["step"] + B * m["step_per_token"] * read
+        held = m["state"] + m["cache_per_token"] * (T + held_from + workload["output"])
         needs = m["weights"] + (batch_held or B) * held
         if floor(m["recall"], workload["recall"]) and (needs <= memory or not fits):
             found.append((name, seconds))
@@ -246,11 +259,31 @@ def context_stands_still(workload: Numbers, memory: float, models: Mapping[str, 
     return _recommend(workload, memory, models, grows=False)
 
 
+def one_behind(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
+    return _recommend(workload, memory, models, behind=1)
+
+
+def fixed_for_each(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
+    return _recommend(workload, memory, models, fixed_times=int(workload["batch"]))
+
+
+def step_for_each(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
+    return _recommend(workload, memory, models, step_times=int(workload["batch"]))
+
+
+def memory_after_reading(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
+    return _recommend(workload, memory, models, held_from=-int(workload["output"]))
+
+
+def last_token_held(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
+    return _recommend(workload, memory, models, held_from=0)
+
+
 def above_the_floor(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
     return _recommend(workload, memory, models, floor=lambda recall, least: recall > least)
 
 
-# --- 18.4 a router ------------------------------------------------------------------------------------
+# --- 18.7 a router ------------------------------------------------------------------------------------
 
 
 def log_of_requests(case: Case, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -369,7 +402,7 @@ def _long_log(name: str, N: int, seconds: float) -> Limit:
     )
 
 
-# --- 18.5 what reverses the choice first --------------------------------------------------------------
+# --- 18.6 what reverses the choice first --------------------------------------------------------------
 
 
 def parts_of_costs(case: Case, rng: torch.Generator) -> tuple[dict, float]:
@@ -449,12 +482,25 @@ def change_not_factor(parts: Parts, reach: float) -> tuple:
     return name, None if factor is None else factor - 1
 
 
+def its_own_parts(parts: Parts, reach: float) -> tuple:
+    """The factor between an assumption's two parts."""
+    return _pick(
+        {name: y / x for name, (x, y) in parts.items()},
+        lambda name: abs(math.log(parts[name][1] / parts[name][0])),
+    )
+
+
+def upside_down(parts: Parts, reach: float) -> tuple:
+    name, factor = flip_reference(parts, reach)
+    return name, None if factor is None else 1 / factor
+
+
 def furthest_first(parts: Parts, reach: float) -> tuple:
     found = _turns(parts, reach)
     return _pick(found, lambda name: -abs(math.log(found[name])))
 
 
-# --- 18.6 an alert's cache against a state ------------------------------------------------------------
+# --- 18.3 an alert's cache against a state ------------------------------------------------------------
 
 
 def state_over_cache(
@@ -478,19 +524,21 @@ DEPLOY = ChoiceQuestion(
     "with a state), alike in everything else. What do you propose?",
     options={
         "A": Option(
-            "Y for both: work that grows with T is less than work that grows with T².",
+            "Y for both: work that grows with T is less than work that grows with T², for an alert as for a contract.",
             why="T against T² says who wins in the end. At a few hundred tokens the quadratic part is a few percent "
             "of a model's work, and a state may even be larger than the cache.",
         ),
         "B": Option(
-            "X for both: only a cache keeps every token, and without that nothing can be answered.",
+            "X for both, on a machine with enough memory for the caches: only a cache keeps every token, and without "
+            "that nothing can be answered.",
             why="it ignores the price: at 40,000 tokens the pairs outgrow all other work, and each contract needs a "
             "cache of its own. And whether Y's memory is enough is a measurement, not a principle.",
         ),
         "C": Option(
-            "X for alerts, Y for contracts: cost alone decides, and it changes sides with the length.",
-            why="the costs do change sides. But what a fixed state forgets is not in any of them, and here a wrong "
-            "clause is expensive: a cheap model that misses the floor is not a choice.",
+            "X for alerts. For contracts Y if its cost, measured on the machine that serves, is below that of X; "
+            "otherwise X.",
+            why="measured costs do change sides. But what a fixed state forgets is not in any of them, and here a "
+            "wrong clause is expensive: a cheap model that misses the floor is not a choice.",
         ),
         "D": Option(
             "Y for alerts, because its time for a token is constant and alerts are urgent; X for contracts, because "
@@ -540,6 +588,7 @@ BREAK_EVEN = CodeQuestion(
         equal_is_cheaper: "at your T both may cost the same: Y has to cost strictly less.",
         unrounded: "that is where the curves meet: a text has a whole number of tokens.",
         never_below_the_root: "curves that do not meet at T ≥ 1 leave two cases, and you answer None in both.",
+        lower_meeting: "you take the smaller of the two roots: Y is not cheaper between them.",
         always_a_number: "where X stays cheaper for ever there is no such T: 0 is a length.",
     },
     accepted=[break_even_by_halving, break_even_by_roots],
@@ -554,7 +603,7 @@ def _offer(
 
 
 RECOMMEND = CodeQuestion(
-    id="18.3",
+    id="18.4",
     objective="recommend",
     title="Recommend a model for a workload",
     points=4,
@@ -569,11 +618,15 @@ RECOMMEND = CodeQuestion(
         _offer("many at once", (640, 1.25, 2, 200, 0.0), memory=3e9),
         _offer("nothing will do", (30_000, 1.25, 11, 40, 0.97), memory=1.2e9),
         _offer("near the break-even", (900, 1.5, 2_000, 1, 0.5)),
+        _offer("much to write", (200, 1.25, 1_001, 1, 0.0), memory=0.815e9),
+        _offer("to the last byte", (200, 1.25, 21, 8, 0.0), memory=0.8e9 + 8 * 16_384 * 270),
     ],
     hidden=[
         Shapes(10, work=None, memory=None, recalls=[(0.99, 0.6, 0.95), (0.9, 0.7, 0.8)]),
         _offer("a single output token", (800, 1.25, 1, 3, 0.6)),
-        _offer("a full memory", (700, 1.25, 3, 150, 0.0), memory=2.6e9),
+        _offer("a cache that grows", (400, 1.25, 801, 1, 0.0), memory=0.82e9),
+        _offer("too many at once", (700, 1.25, 3, 150, 0.0), memory=2.6e9),
+        _offer("a full memory", (240, 1.25, 31, 4, 0.0), memory=0.8e9 + 4 * 16_384 * 330),
         _offer("at the floor", (20_000, 1.25, 50, 2, 0.95)),
         _offer("too little memory", (30_000, 1.25, 5, 30, 0.97), memory=1.3e9),
     ],
@@ -590,13 +643,18 @@ RECOMMEND = CodeQuestion(
         first_token_twice: "one step too many: reading already gives the first token of the output.",
         context_stands_still: "every step reads the same context in your sum: it grows by one token a step.",
         above_the_floor: "a recall that equals the floor is enough.",
+        one_behind: "a step also reads its own token: each of your n is one too small.",
+        fixed_for_each: "`fixed` is multiplied by `batch`: the requests are read together.",
+        step_for_each: "`step` is multiplied by `batch`: the requests take a step together.",
+        memory_after_reading: "your memory is that after reading: a cache also grows while the output is written.",
+        last_token_held: "you also hold the last token of the output: it is written, and no step carries it.",
     },
     accepted=[recommend_step_by_step],
     outputs=("name", "seconds"),
 )
 
 ROUTE = CodeQuestion(
-    id="18.4",
+    id="18.7",
     objective="recommend",
     title="A router for 200,000 requests",
     points=3,
@@ -639,7 +697,7 @@ def _parts(name: str, reach: float = 10.0, **parts: tuple[float, float]) -> Case
 
 
 FLIP = CodeQuestion(
-    id="18.5",
+    id="18.6",
     objective="test-sensitivity",
     title="Which assumption reverses the choice first?",
     points=3,
@@ -664,6 +722,8 @@ FLIP = CodeQuestion(
         only_upwards: "only growth is tried: an assumption may also turn out smaller.",
         reach_ignored: "`reach` is not used: that factor is further away than it allows.",
         change_not_factor: "that is the change: the factor is 1 more.",
+        its_own_parts: "your f is the ratio of an assumption's two parts: the *sums* have to become equal.",
+        upside_down: "multiplied by your f, the two sums move apart.",
         furthest_first: "that is the last one to reverse it.",
     },
     accepted=[flip_from_what_stays],
@@ -671,7 +731,7 @@ FLIP = CodeQuestion(
 )
 
 MEMORY = NumberQuestion(
-    id="18.6",
+    id="18.3",
     objective="weigh-memory",
     title="What an alert leaves in memory",
     points=1,
@@ -685,7 +745,9 @@ MEMORY = NumberQuestion(
     unit="times",
     rtol=0.01,
     wrong={
-        lambda: state_over_cache(kv_heads=16): "query heads of a group share a cached head: count 4, not 16.",
+        lambda: state_over_cache(
+            kv_heads=16
+        ): "you count as many heads for the cache as for the states: only a cached head is shared by a group.",
         lambda: state_over_cache(tokens=267): "the cache also keeps tokens that were written.",
         lambda: state_over_cache(tokens=200 + 30 - 1): "words are not tokens.",
         lambda: state_over_cache(state_itemsize=2): "a number of the state takes 4 bytes, not 2.",
@@ -696,7 +758,7 @@ MEMORY = NumberQuestion(
 )
 
 VERDICT = ChoiceQuestion(
-    id="18.7",
+    id="18.5",
     objective="choose-deployment",
     title="Constant cost per token",
     points=2,
@@ -706,28 +768,27 @@ VERDICT = ChoiceQuestion(
     'constant." Choose the verdict together with the reason that decides it.',
     options={
         "A": Option(
-            "True: a constant is less than something that grows.",
+            "True: a constant is less than something that grows, and a cache has grown with each of these 270 tokens.",
             why="only from some length on. A quantity that grows from a small value stays below a constant for a "
             "while: in this chapter's model up to about 384 tokens in the arithmetic of reading, up to 512 in memory.",
         ),
         "B": Option(
-            "True: with a state no cache has to be read, so each step moves fewer bytes.",
+            "True: with a state no cache has to be read, so each step of writing moves fewer bytes than with X.",
             why="a step reads *and* writes the whole state, whatever was written before. In this chapter's model "
             "that is more than a cache of 270 tokens.",
         ),
         "C": Option(
-            "False: constant does not mean lower. At this length the mixer decides a few percent of the cost of either "
-            "model, and the state takes more memory than the cache.",
+            "False: here the mixer is a few percent of either model's arithmetic, and the state outweighs the cache.",
             why="constant is a statement about growth; the choice needs the values at 270 tokens. There time and money "
             "differ by less than the comparison's own error, and the memory speaks for X.",
         ),
         "D": Option(
-            "False: a linear model's cost per token grows as well, since its state fills up.",
+            "False: a linear model's cost per token grows as well, since its state fills up with each token it reads.",
             why="the state has a fixed number of entries, full or empty, and each step touches all of them. What "
             "suffers as it fills is recall, not time.",
         ),
         "E": Option(
-            "False: a linear model cannot answer questions about a text at all.",
+            "False: a linear model cannot answer questions about a text at all, so what it costs is of no interest.",
             why="it can keep some facts, and an alert has few. How many come back is a measurement, and the claim "
             "is about cost.",
         ),
@@ -736,4 +797,4 @@ VERDICT = ChoiceQuestion(
 )
 
 
-QUESTIONS = [DEPLOY, BREAK_EVEN, RECOMMEND, ROUTE, FLIP, MEMORY, VERDICT]
+QUESTIONS = [DEPLOY, BREAK_EVEN, MEMORY, RECOMMEND, VERDICT, FLIP, ROUTE]
