@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from course_lib import cost, decide, plots, runtime
 from course_lib.attention import linear_attention, softmax_attention
 from course_lib.course import Course, load
-from course_lib.experiments import recorded_runs
+from course_lib.experiments import binned, recorded_runs
+from course_lib.models import LanguageModel
 from course_lib.plots import state_space
 from course_lib.plots.conversations import STRATEGIES
 from course_lib.plots.patterns import PATTERNS
@@ -518,6 +519,24 @@ def _flops(T: int, K: int, C: int) -> tuple[int, int]:
     return cost.softmax_flops(1, T, HEADS, K, K), cost.linear_flops(1, T, HEADS, K, K, C)
 
 
+def _report() -> VBox:
+    """What was recorded of the report card: its other columns are measured where chapter 17 runs."""
+    axes_of = {
+        "recall": plots.Axis("right, T = 64", high=True, percent=True),
+        "old": plots.Axis("right, told 32+ ago", high=True, percent=True),
+        "bytes": plots.Axis("kB carried, T = 4,096", high=False, log=True),
+    }
+    card = {
+        label: {
+            "recall": [run.accuracy for run in runs],
+            "old": [fmean(p.accuracy for age, p in binned(run, "age").items() if age >= 32) for run in runs],
+            "bytes": [LanguageModel(**runs[0].model).carried_bytes(T=4096) / 1e3],
+        }
+        for label, runs in recorded_runs("report-card").items()
+    }
+    return report_explorer(card, axes_of)
+
+
 def _studio() -> VBox:
     """The decision studio of three architectures of one size, each with the recall of its small stand-in."""
     sizes = {"layers": 16, "d": 1024, "heads": 8, "kv_heads": 2, "head_size": 128}
@@ -553,6 +572,7 @@ EXPLORERS: dict[str, Callable[[], VBox]] = {
     "14": memory_explorer,
     "15": scaling_explorer,
     "16": trial_explorer,
+    "17": _report,
     "18": _studio,
     "19": conversation_explorer,
 }

@@ -177,6 +177,16 @@ def test_every_written_chapter_has_an_explorer_and_shows_it():
     assert [number for number, text in shown.items() if not re.search(r"\w+_(explorer|studio)\(", text)] == []
 
 
-def test_an_explorer_of_the_course_opens_without_arguments():
-    for explorer in widgets.EXPLORERS.values():
-        assert isinstance(explorer(), ipywidgets.VBox)
+@pytest.mark.parametrize("number", widgets.EXPLORERS)
+def test_every_control_changes_the_figure_and_not_only_its_words(number):
+    box = widgets.EXPLORERS[number]()
+    *_, figure = [child for child in box.children if isinstance(child, ipywidgets.HTML)]
+    controls = [
+        control for row in box.children if isinstance(row, ipywidgets.HBox) for control in row.children
+    ]
+    assert controls
+    for control in controls:
+        values = [option[1] if isinstance(option, tuple) else option for option in control.options]
+        before = figure.value.partition('" alt=')[0]
+        control.value = values[(values.index(control.value) + 1) % len(values)]
+        assert figure.value.partition('" alt=')[0] != before, control.description
