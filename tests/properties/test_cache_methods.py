@@ -421,7 +421,6 @@ def test_pages_hold_what_separate_full_caches_hold(shape, page_size, limit, move
                 cache.restore(cache.snapshot())
             elif len(pairs) > 1:
                 del pairs[i], cache
-                gc.collect()
         except MemoryError:
             assert limit is not None
             if not len(cache) and k is not None:  # a restore that did not fit
