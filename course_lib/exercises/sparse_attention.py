@@ -32,6 +32,7 @@ def _bigbird(
     random_blocks: Tensor,
     *,
     rows: bool = True,
+    columns: bool = True,
     causal: str = "tokens",
     own: bool = True,
     as_tokens: bool = False,
@@ -42,7 +43,7 @@ def _bigbird(
     distance = n[:, None] - n[None, :]
     seen = (distance >= 0) & (distance < window_blocks + (not own))
     chosen = torch.isin(at, torch.tensor(list(global_blocks), dtype=torch.long))
-    seen = seen | chosen[None, :]
+    seen = seen | chosen[None, :] if columns else seen
     seen = seen | chosen[:, None] if rows else seen
     if drawn:
         seen = seen | (random_blocks[n][:, :, None] == n).any(1)
@@ -80,10 +81,29 @@ def not_causal_mask(
     return _bigbird(T, C, window_blocks, global_blocks, random_blocks, causal="")
 
 
+def window_alone_is_causal(
+    T: int, C: int, window_blocks: int, global_blocks: Blocks, random_blocks: Tensor
+) -> Tensor:
+    window = _bigbird(T, C, window_blocks, [], random_blocks, drawn=False)
+    return window | _bigbird(T, C, 0, global_blocks, random_blocks, causal="")
+
+
 def globals_are_only_read(
     T: int, C: int, window_blocks: int, global_blocks: Blocks, random_blocks: Tensor
 ) -> Tensor:
     return _bigbird(T, C, window_blocks, global_blocks, random_blocks, rows=False)
+
+
+def globals_only_read(
+    T: int, C: int, window_blocks: int, global_blocks: Blocks, random_blocks: Tensor
+) -> Tensor:
+    return _bigbird(T, C, window_blocks, global_blocks, random_blocks, columns=False)
+
+
+def globals_forgotten(
+    T: int, C: int, window_blocks: int, global_blocks: Blocks, random_blocks: Tensor
+) -> Tensor:
+    return _bigbird(T, C, window_blocks, [], random_blocks)
 
 
 def own_block_not_counted(
@@ -196,6 +216,10 @@ def one_too_many_but_first(q: Tensor, k: Tensor, v: Tensor, windows: Sequence[in
     d, start = _distance(q.shape[1]), torch.arange(q.shape[1]) // C * C
     beside = start[:, None] - torch.arange(q.shape[1]) < max(windows)
     return _banded(q, k, v, (d < 0) | (d > _window_of(windows)) | ~beside)
+
+
+def one_too_few(q: Tensor, k: Tensor, v: Tensor, windows: Sequence[int], C: int) -> Tensor:
+    return banded_reference(q, k, v, [max(w - 1, 1) for w in windows], C)
 
 
 def widest_for_all_heads(q: Tensor, k: Tensor, v: Tensor, windows: Sequence[int], C: int) -> Tensor:
@@ -312,6 +336,15 @@ def window_without_itself(layers: Layers, T: int) -> Tensor:
     return _reached(T, _distances(layers, lambda w, s: range(0, (w + 1) * s, s)))
 
 
+def one_key_short(layers: Layers, T: int) -> Tensor:
+    return _reached(T, _distances(layers, lambda w, s: range(0, max(w - 1, 1) * s, s)))
+
+
+def wrapped_around(layers: Layers, T: int) -> Tensor:
+    """Indices below 0 count from the end."""
+    return _reached(T, {d % T for d in _distances(layers, lambda w, s: range(0, w * s, s))})
+
+
 def stride_ignored(layers: Layers, T: int) -> Tensor:
     return _reached(T, _distances(layers, lambda w, s: range(w)))
 
@@ -357,7 +390,7 @@ BIGBIRD = CodeQuestion(
     inputs=bigbird_inputs,
     reference=bigbird_reference,
     visible=[
-        Case("whole blocks", T=12, C=2, w=1, G=1, r=1, seed=3),
+        Case("whole blocks", T=12, C=2, w=1, G=1, r=1, seed=0),
         Case("ragged tail", T=29, C=4, w=2, G=1, r=2, seed=11),
         Case("no global block", T=10, C=3, w=1, G=0, r=1, seed=1),
         Case("one block", T=3, C=4, w=2, G=1, r=1),
@@ -366,8 +399,12 @@ BIGBIRD = CodeQuestion(
     wrong={
         future_of_the_block: "inside a block, tokens see later ones: whole blocks are causal, tokens are not yet.",
         not_causal_mask: "some queries see blocks that come after them: what a block drew may lie in its future.",
+        window_alone_is_causal: "only your window hides the future: global and drawn blocks may lie there too.",
         globals_are_only_read: "everybody reads the global blocks, but their own queries do not read everything "
         "before them.",
+        globals_only_read: "the queries of a global block read everything before them, but not everybody reads its "
+        "keys.",
+        globals_forgotten: "the global blocks are missing, or marked only where two of them meet.",
         own_block_not_counted: "your window is one block too long: what does it count?",
         globals_as_tokens: "you take the global numbers for positions of tokens: they are numbers of blocks.",
         draws_forgotten: "the blocks that were drawn at random are missing.",
@@ -413,6 +450,7 @@ BANDED = CodeQuestion(
         one_too_many: "each query sees one key too many: a window of w counts the token itself.",
         one_too_many_but_first: "most queries of a block see one key too many: a window of w counts the token "
         "itself.",
+        one_too_few: "each query sees one key too few: how many are a window of w?",
         widest_for_all_heads: "all heads use the widest window: each has its own.",
         first_heads_window: "all heads use the first head's window: each has its own.",
         block_edge: "queries at the start of a block see too little: their window reaches over the block's edge.",
@@ -449,7 +487,7 @@ GAP = ChoiceQuestion(
     options={
         "A": Option(
             "The window's blocks compute pairs that they then hide, and these double its work.",
-            why="the count includes those pairs already, and they are a fifth on top of the band, not a factor of two.",
+            why="the count includes those pairs already, and they are a quarter on top of the band: no factor of 2.",
         ),
         "B": Option(
             "The window consists of many small operations, and each of its FLOPs takes twice as long.",
@@ -480,12 +518,12 @@ REACH = CodeQuestion(
     inputs=reach_inputs,
     reference=reach_reference,
     visible=[
-        Case("two windows", T=10, layers=((3, 1), (4, 1))),
+        Case("two windows", T=12, layers=((4, 1), (5, 1))),
         Case("one dilated layer", T=12, layers=((3, 3),)),
         Case("dilated, then a window", T=20, layers=((3, 4), (2, 1))),
         Case("two strides", T=30, layers=((3, 6), (2, 2), (2, 2))),
         Case("no layer", T=4, layers=()),
-        Case("longer than the text", T=3, layers=((4, 2), (4, 1))),
+        Case("longer than the text", T=7, layers=((4, 3),)),
     ],
     hidden=[
         Shapes(
@@ -498,10 +536,13 @@ REACH = CodeQuestion(
                 ((2, 3), (2, 7)),
                 ((5, 3),),
             ],
-        )
+        ),
+        Shapes(2, T=(6, 9), layers=[((4, 5),)]),
     ],
     wrong={
         window_without_itself: "each layer reaches one key too far: its window counts the token itself.",
+        one_key_short: "each layer reaches one key too little: how many does it see, itself included?",
+        wrapped_around: "what lies before the text comes back at its end: what does a negative index mean?",
         stride_ignored: "you count keys as if they stood side by side: a stride sets them apart.",
         window_in_tokens: "your layers reach too little: w counts keys, not the tokens between them.",
         holes_filled: "you mark everything up to the furthest token: what stands between may be out of reach.",
@@ -560,7 +601,8 @@ ROUTING = NumberQuestion(
     unit="tokens",
     wrong={
         65_536: "that is the length for m = 64: put m = 32 into both terms.",
-        4_096: "one of the terms has lost a factor: how many blocks does a token read?",
+        4_096: "reading has lost a factor: a 4 stands in it, and k is 4 as well.",
+        512: "an m has been lost: it stands on both sides, and not in the same place.",
         32_768: "only one of the two terms has been changed: m stands in both.",
         131_072: "smaller blocks are more blocks: choosing gets dearer, and reading cheaper.",
         262_144: "smaller blocks are more blocks: choosing gets dearer and reading cheaper, not the other way round.",
