@@ -16,6 +16,7 @@ from course_lib.attention.delta_rules import (
     kda,
     kda_step,
 )
+from course_lib.attention.flex import flex_window_attention
 from course_lib.attention.gla import GLA, HGRN2, gla, gla_step, hgrn2, hgrn2_step
 from course_lib.attention.hgrn import HGRN, hgrn, hgrn_step
 from course_lib.attention.linear import LINEAR, feature_maps, linear_attention, linear_attention_step
@@ -99,6 +100,7 @@ __all__ = [
     "dilated_attention_step",
     "dilated_mask",
     "feature_maps",
+    "flex_window_attention",
     "gated_delta_rule",
     "gated_delta_rule_step",
     "gla",

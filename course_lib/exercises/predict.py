@@ -31,7 +31,7 @@ def reveal(name: str, measured: object, how: str = "measured") -> None:
 
 def _predict(name: str, guess: object, unit: str) -> Message:
     if guess is ... or guess is None:
-        return line(name, "", "no guess yet: replace the ... by a number, then run the cell again")
+        return line(name, "", "no guess yet: replace the ... by your guess, then run the cell again")
     try:
         value = as_number(guess) if unit else plain_value(guess)
     except (TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from course_lib.attention import (
     causal_mask,
     dilated_attention,
     dilated_mask,
+    flex_window_attention,
     global_window_attention,
     global_window_mask,
     moba,
@@ -300,3 +301,12 @@ def test_receptive_fields_of_outputs_are_the_masks(fn):
         moba: lambda: moba_mask(q, k, **options)[0, 0],
     }
     assert torch.equal(fn(q, k, v, **options)[0][0, :, 0] > 0, masks[fn]())
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@given(shapes(max_T=300), st.integers(1, 200))
+@settings(max_examples=10)
+def test_flex_attention_uncompiled_is_the_window(shape, window):
+    q, k, v = shape.qkv()
+    o, _ = sliding_window_attention(q, k, v, window=window)
+    torch.testing.assert_close(flex_window_attention(q, k, v, window=window, compiled=False), o)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from course_lib.attention import REGISTRY, mixer
 
@@ -273,3 +274,12 @@ def test_shapes_can_be_asked_for_without_memory(name):
     assert o.shape == call(name, arguments(name))[0].shape
     assert o.is_meta
     assert all(x.is_meta for x in leaves(state))
+
+
+@every_row
+def test_every_tensor_is_made_on_the_device_of_the_inputs(name):
+    """The meta device refuses to be mixed with another, as a GPU does."""
+    row = mixer(name)
+    given = {key: x.to("meta") for key, x in row.example(1, 130, 2, 16, 16).items()}
+    o, state = row.fn(**given, mode=row.fast, output_final_state=True)
+    assert {x.device.type for x in (o, *tree_leaves(state)) if isinstance(x, torch.Tensor)} == {"meta"}

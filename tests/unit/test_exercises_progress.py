@@ -111,7 +111,7 @@ def test_no_guess_yet(file: Path, capsys: pytest.CaptureFixture) -> None:
     predict("size", ...)
     reveal("size", 5)
     assert capsys.readouterr().out == (
-        "size  no guess yet: replace the ... by a number, then run the cell again\n"
+        "size  no guess yet: replace the ... by your guess, then run the cell again\n"
         "size  no guess was noted; measured 5\n"
     )
     assert not file.exists()
