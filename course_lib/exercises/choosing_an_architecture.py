@@ -119,6 +119,15 @@ def lower_meeting(x: Parabola, y: Line) -> int | None:
     return max(1, (-slope - math.isqrt(under_the_root)) // (2 * square) + 1)
 
 
+def below_one_token(x: Parabola, y: Line) -> int | None:
+    """One more than the last meeting, wherever that lies."""
+    square, slope, constant = x[2], x[1] - y[1], x[0] - y[0]
+    under_the_root = slope**2 - 4 * square * constant
+    if square == 0 or under_the_root < 0:
+        return break_even_reference(x, y)
+    return (-slope + math.isqrt(under_the_root)) // (2 * square) + 1
+
+
 def always_a_number(x: Parabola, y: Line) -> int:
     found = break_even_reference(x, y)
     return 0 if found is None else found
@@ -171,6 +180,9 @@ def _recommend(
     steps_from: int = 1,
     writes: bool = True,
     grows: bool = True,
+    reads: bool = True,
+    readers: int | None = None,
+    weighs: bool = True,
     floor: Callable[[float, float], bool] = lambda recall, least: recall >= least,
     fits: bool = True,
     order: Callable[[str, float], object] = lambda name, seconds: seconds,
@@ -183,9 +195,9 @@ def _recommend(
         seconds = fixed_times * m["fixed"] + B * (m["per_token"] * T + m["per_pair"] * T * T)
         if writes:
             read = (T - behind) * steps + (steps * (steps + 1) / 2 if grows else 0)
-            seconds += step_times * steps * m["step"] + B * m["step_per_token"] * read
+            seconds += step_times * steps * m["step"] + reads * (readers or B) * m["step_per_token"] * read
         held = m["state"] + m["cache_per_token"] * (T + held_from + workload["output"])
-        needs = m["weights"] + (batch_held or B) * held
+        needs = weighs * m["weights"] + (batch_held or B) * held
         if floor(m["recall"], workload["recall"]) and (needs <= memory or not fits):
             found.append((name, seconds))
     return min(found, key=lambda pair: order(*pair), default=(None, None))
@@ -236,6 +248,18 @@ def batch_ignored(workload: Numbers, memory: float, models: Mapping[str, Numbers
 
 def memory_of_one_request(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
     return _recommend(workload, memory, models, batch_held=1)
+
+
+def weights_not_held(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
+    return _recommend(workload, memory, models, weighs=False)
+
+
+def context_of_one_request(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
+    return _recommend(workload, memory, models, readers=1)
+
+
+def context_not_read(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
+    return _recommend(workload, memory, models, reads=False)
 
 
 def memory_ignored(workload: Numbers, memory: float, models: Mapping[str, Numbers]) -> tuple:
@@ -477,6 +501,11 @@ def reach_ignored(parts: Parts, reach: float) -> tuple:
     return flip_reference(parts, 1e300)
 
 
+def lower_reach_ignored(parts: Parts, reach: float) -> tuple:
+    found = {name: factor for name, factor in _turns(parts, 1e300).items() if factor <= reach}
+    return _pick(found, lambda name: abs(math.log(found[name])))
+
+
 def change_not_factor(parts: Parts, reach: float) -> tuple:
     name, factor = flip_reference(parts, reach)
     return name, None if factor is None else factor - 1
@@ -569,6 +598,7 @@ BREAK_EVEN = CodeQuestion(
         Case("Y starts later", x=(100_000, 1_000, 2), y=(400_000, 1_400)),
         Case("Y starts earlier", x=(500_000, 1_000, 1), y=(300_000, 2_000)),
         Case("Y costs less everywhere", x=(300_000, 1_500, 1), y=(200_000, 1_000)),
+        Case("Y costs less everywhere, too", x=(300_000, 2_000, 1), y=(200_000, 1_000)),
         Case("X without pairs", x=(50_000, 800, 0), y=(20_000, 900)),
     ],
     hidden=[
@@ -579,16 +609,17 @@ BREAK_EVEN = CodeQuestion(
         Case("between two whole numbers", x=(1_483, 224, 16), y=(1_000, 400)),
         Case("meeting twice", x=(900_000, 700, 1), y=(400_000, 2_400)),
         Case("equal at a whole number", x=(0, 1_000, 1), y=(600_000, 1_400)),
-        Case("far away", x=(0, 1_000, 1), y=(10**12, 500_000)),
+        Case("far away", x=(0, 1_000, 1), y=(10**16, 500_000)),
     ],
     wrong={
         without_fixed_costs: "the fixed costs are missing: your answer does not change with the first coefficients.",
-        first_lead: "Y is cheaper at your T, but not at every longer text: the two curves can meet twice.",
+        first_lead: "Y is cheaper at your T, but not at every longer text: its lead can end.",
         growth_alone: "your T compares b1·T with a2·T²: X has work for each token too, and both have fixed costs.",
         equal_is_cheaper: "at your T both may cost the same: Y has to cost strictly less.",
         unrounded: "that is where the curves meet: a text has a whole number of tokens.",
         never_below_the_root: "curves that do not meet at T ≥ 1 leave two cases, and you answer None in both.",
         lower_meeting: "you take the smaller of the two roots: Y is not cheaper between them.",
+        below_one_token: "a text has at least one token: the curves may meet below T = 1.",
         always_a_number: "where X stays cheaper for ever there is no such T: 0 is a length.",
     },
     accepted=[break_even_by_halving, break_even_by_roots],
@@ -636,18 +667,21 @@ RECOMMEND = CodeQuestion(
         floor_ignored: "`recall` is not used: a model below the floor is no choice, however cheap it is.",
         batch_ignored: "`batch` is not used: reading, the steps and the memory all grow with it.",
         memory_of_one_request: "you hold the cache and the state of one request: each of the batch has its own.",
+        weights_not_held: "`weights` is missing from your sum of the memory.",
         memory_ignored: "`memory` is not used: your choice may not fit.",
-        linear_always: "you take the model that grows least: at this length it need not be the cheapest.",
+        linear_always: "your choice is the model that grows least: at this length another one costs less.",
         best_recall: "you take the best recall: the floor is what is needed, and among those that reach it cost "
         "decides.",
         first_token_twice: "one step too many: reading already gives the first token of the output.",
+        context_of_one_request: "a step reads the context of one request in your sum: each of the batch has its own.",
+        context_not_read: "`step_per_token` is not used: a step takes longer the more it carries.",
         context_stands_still: "every step reads the same context in your sum: it grows by one token a step.",
         above_the_floor: "a recall that equals the floor is enough.",
         one_behind: "a step also reads its own token: each of your n is one too small.",
         fixed_for_each: "`fixed` is multiplied by `batch`: the requests are read together.",
         step_for_each: "`step` is multiplied by `batch`: the requests take a step together.",
         memory_after_reading: "your memory is that after reading: a cache also grows while the output is written.",
-        last_token_held: "you also hold the last token of the output: it is written, and no step carries it.",
+        last_token_held: "a memory that is exactly full is enough, and no step carries the last token of the output.",
     },
     accepted=[recommend_step_by_step],
     outputs=("name", "seconds"),
@@ -674,7 +708,7 @@ ROUTE = CodeQuestion(
         _log("hidden 2", 300, 12, low=245, high=256, fixed_y=0.002, noise=1.5),
         _log("hidden 3", 1, 13),
         _log("hidden 4", 400, 14, low=246, high=252, fixed_y=0.002, noise=1.9),
-        _long_log("200,000 requests", 200_000, 8),
+        _long_log("200,000 requests", 200_000, 5),
     ],
     wrong={
         each_to_its_cheaper: "your total sends each request to its own cheaper model: the router knows only lengths.",
@@ -682,8 +716,8 @@ ROUTE = CodeQuestion(
         threshold_goes_to_x: "your threshold is the last length that goes to X: X gets what is *shorter* than it.",
         long_ones_to_x: "your long requests go to X and the short ones to Y.",
         both_are_always_used: "your router always uses both models: one of them may be best for the whole log.",
-        first_request_that_y_wins: "your threshold is the shortest request that Y wins: others of its length and "
-        "beyond may lose.",
+        first_request_that_y_wins: "your threshold is the first at which Y wins: others of that length and beyond "
+        "may lose.",
         mean_not_total: "that is the mean of a request: the total is asked for.",
     },
     accepted=[route_in_a_dict],
@@ -709,18 +743,26 @@ FLIP = CodeQuestion(
         _parts("half or nearly twice", prompt=(5.75, 2.0), output=(1.0, 7.0), overhead=(2.25, 3.0)),
         _parts("downwards", prompt=(9.0, 3.0), output=(3.0, 4.0), overhead=(2.0, 4.0)),
         _parts("a large part in both", weights=(40.0, 40.5), prompt=(6.0, 2.0), output=(3.0, 4.0)),
-        _parts("far away", reach=2.0, prompt=(1.0, 2.0), output=(2.0, 9.0), overhead=(3.0, 1.0)),
+        _parts(
+            "far away",
+            reach=2.0,
+            weights=(8.0, 8.5),
+            prompt=(1.0, 2.0),
+            output=(2.0, 9.0),
+            overhead=(3.0, 1.0),
+        ),
     ],
     hidden=[
         _parts("four", prompt=(11.5, 4.0), output=(2.0, 14.0), overhead=(4.5, 6.0), price=(1.0, 1.0)),
         Shapes(8, parts=None, assumptions=[3, 4, 6], reach=[2.0, 4.0, 100.0]),
     ],
     wrong={
-        nearest_by_difference: "you compare |f − 1|: 1/2 is as far from 1 as 2 is.",
+        nearest_by_difference: "yours has the smallest |f − 1|, but 1/2 is as far from 1 as 2 is.",
         largest_part: "you take the largest part: one that weighs alike in both sums moves neither ahead.",
         moves_x_alone: "your assumption moves X alone: Y has a part of it as well.",
         only_upwards: "only growth is tried: an assumption may also turn out smaller.",
         reach_ignored: "`reach` is not used: that factor is further away than it allows.",
+        lower_reach_ignored: "`reach` bounds on both sides: 1/f may not exceed it either.",
         change_not_factor: "that is the change: the factor is 1 more.",
         its_own_parts: "your f is the ratio of an assumption's two parts: the *sums* have to become equal.",
         upside_down: "multiplied by your f, the two sums move apart.",

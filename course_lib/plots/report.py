@@ -131,7 +131,7 @@ def card_plot(card: Card, axes_of: Mapping[str, Axis], *, title: str) -> Figure:
             ax.plot(values, [y] * len(values), **looks[name] | HOLLOW)
         _scale(ax.xaxis, ax.set_xscale, what)
         if what.percent:
-            ax.set_xlim(-0.06, 1.06)
+            ax.set_xlim(-0.1, 1.1)
             ax.set_xticks([0, 0.5, 1])
         ax.set_title(
             f"{what.label}\n{'more' if what.high else 'less'} is better", fontweight="normal", fontsize=8
@@ -209,7 +209,8 @@ def _scale(axis, set_scale, what: Axis) -> None:
     if what.log:
         set_scale("log")
         low, high = axis.get_data_interval()
-        axis.set_major_locator(ticker.LogLocator(subs=(1,) if high > 20 * low else (1, 2, 5)))
+        decades = ticker.LogLocator(subs=(1,) if high > 20 * low else (1, 2, 5))
+        axis.set_major_locator(decades if high > 5 * low else ticker.MaxNLocator(2))
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     if what.percent:
