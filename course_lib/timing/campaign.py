@@ -74,10 +74,12 @@ def left_out(dtype: str) -> str:
 
 
 def campaign(folder: Path, budget_s: float, longest: float = math.inf) -> Path:
-    """Measure whatever `<device>-<date>.csv` in `folder` does not hold yet, up to a length; returns that file."""
+    """Measure whatever `<device>-<date>.csv` in `folder` does not hold yet, up to a length; returns that file.
+
+    A recording of the same day with another stamp (commit, versions, machine) stays, and a -2 is put behind the name.
+    """
     here = environment()
-    path = folder / f"{_slug(here.device)}-{here.date}.csv"
-    taken = _resume(path, here)
+    path, taken = _resume(folder, here)
     asked = groups(longest)
     if not asked:
         raise ValueError(f"longest is {longest:g}; at least {LENGTHS[runtime.device().type][0]} is expected")
@@ -90,13 +92,16 @@ def campaign(folder: Path, budget_s: float, longest: float = math.inf) -> Path:
     return path
 
 
-def _resume(path: Path, here: Environment) -> Sweep:
-    """The samples of an earlier run of the same day on the same machine and versions, or none."""
-    if path.is_file():
-        earlier = load_sweep(path)
-        if earlier.environment == here:
-            return earlier
-    return Sweep(TITLE, "time", {}, {}, here, clocks.choose().name)
+def _resume(folder: Path, here: Environment) -> tuple[Path, Sweep]:
+    """The file of this day and device with this very stamp and its samples; if there is none, a free name and none."""
+    stem, serial = f"{_slug(here.device)}-{here.date}", 1
+    path = folder / f"{stem}.csv"
+    while path.is_file():
+        if (earlier := load_sweep(path)).environment == here:
+            return path, earlier
+        serial += 1
+        path = folder / f"{stem}-{serial}.csv"
+    return path, Sweep(TITLE, "time", {}, {}, here, clocks.choose().name)
 
 
 def _measure(group: Group, taken: Sweep, share_s: float) -> bool:

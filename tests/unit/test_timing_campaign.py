@@ -63,20 +63,24 @@ def test_a_killed_run_goes_on_where_it_ended(tiny, tmp_path, monkeypatch):
         assert all(after.samples[name][T] == samples for T, samples in curve.items())
 
 
-def test_a_run_of_another_machine_is_not_continued(tiny, tmp_path):
+def test_a_run_with_another_stamp_is_neither_continued_nor_lost(tiny, tmp_path):
     from dataclasses import replace
 
     path = campaign.campaign(tmp_path, budget_s=1)
     taken = load_sweep(path)
-    save_sweep(replace(taken, environment=replace(taken.environment, torch="1.0")), path)
-    assert campaign._resume(path, taken.environment).samples == {}
-    save_sweep(taken, path)
-    assert campaign._resume(path, taken.environment).samples == taken.samples
+    assert campaign._resume(tmp_path, taken.environment) == (path, taken)
+    older = replace(taken, environment=replace(taken.environment, torch="1.0"))
+    save_sweep(older, path)
+    second, nothing = campaign._resume(tmp_path, taken.environment)
+    assert (second.name, nothing.samples) == (f"{path.stem}-2.csv", {})
+    save_sweep(taken, second)
+    assert campaign._resume(tmp_path, taken.environment) == (second, taken)
+    assert load_sweep(path) == older
 
 
 def test_a_curve_that_would_take_too_long_is_left_out_and_named():
     group = campaign.Group("forward", "alone", "float32", 4096)
-    taken = campaign._resume(campaign.Path("nowhere.csv"), campaign.environment())
+    taken = campaign._resume(campaign.Path("nowhere"), campaign.environment())[1]
     curve = group.curve("gla")
     taken.samples[curve] = {1024: (1.0,), 2048: (4.0,)}
     assert not campaign._fits(group, "gla", taken, share_s=1.0)
