@@ -114,7 +114,7 @@ def _same(after: object, before: object) -> bool:
 def _too_slow(case: Case) -> str:
     if isinstance(case, Limit):
         took = f"T = {case.T:,} took more than {case.cpu_seconds:g} CPU seconds"
-        return f"{took}: is there a loop over T inside a loop over T?"
+        return f"{took}: {case.hint or 'is there a loop over T inside a loop over T?'}"
     took = f"no result after {limits.WALL_SECONDS:g} seconds"
     return f"{took}: does every loop end, and is there a loop over T inside a loop over T?"
 
