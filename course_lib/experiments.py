@@ -173,6 +173,18 @@ EXPERIMENTS = {
             "linear, elu + 1, 4 heads of 4": _report("linear_attention", heads=4, head_size=4),
         },
     ),
+    "report-card-longer": Experiment(
+        task="stream",
+        options=STREAM,
+        train={"steps": 1200},
+        beyond=CARD,
+        models={
+            "linear, delta's features, 1,200 steps": _report(
+                "linear_attention", **DELTA_FEATURES, **PLAIN_SUM
+            ),
+            "gated delta, 1,200 steps": _report("gated_delta_rule", **DELTA_FEATURES),
+        },
+    ),
     "selective-copy": Experiment(
         task="selective_copy",
         options={"T": 32, "copies": 4, "vocab": 16},

@@ -148,6 +148,13 @@ def needle_length_forgotten(
     return grid, (grid >= threshold).double().mean().item()
 
 
+def needle_of_one_token(
+    places: Tensor, lengths: Tensor, right: Tensor, bins: int, chance: float, threshold: float
+) -> tuple[Tensor, float]:
+    grid = _needle_grid(places, lengths, right, bins, chance, depth=lambda at, L: at / (L - 1))
+    return grid, (grid >= threshold).double().mean().item()
+
+
 def nearest_depth(
     places: Tensor, lengths: Tensor, right: Tensor, bins: int, chance: float, threshold: float
 ) -> tuple[Tensor, float]:
@@ -303,6 +310,22 @@ def _shortest(held: Tensor) -> tuple[Tensor, int]:
     return held, int(held.min())
 
 
+def windows_from_the_first_position(
+    loss: Tensor, trained: int, width: int, slack: float
+) -> tuple[Tensor, int]:
+    return _shortest(_held(loss, 0, width, slack, _level(loss, trained, width)))
+
+
+def each_window_against_the_one_before(
+    loss: Tensor, trained: int, width: int, slack: float
+) -> tuple[Tensor, int]:
+    windows = (loss.shape[1] - trained) // width + 1
+    first = trained - width
+    means = loss[:, first : first + windows * width].unflatten(1, (windows, width)).mean(2)
+    good = means[:, 1:] <= means[:, :-1] + slack
+    return _shortest(trained + width * good.long().cumprod(1).sum(1))
+
+
 def relative_slack(loss: Tensor, trained: int, width: int, slack: float) -> tuple[Tensor, int]:
     level = _level(loss, trained, width) * (1 + slack)
     return _shortest(_held(loss, trained, width, 0.0, level))
@@ -449,6 +472,21 @@ def same_number_of_rates(ours: dict[str, int], theirs: dict[str, int]) -> tuple[
 def runs_instead_of_rates(ours: dict[str, int], theirs: dict[str, int]) -> tuple[int, int, int]:
     size, steps, _ = fair_reference(ours, theirs)
     return size, steps, ours["rates"] * ours["seeds"]
+
+
+def divisions_rounded_down(ours: dict[str, int], theirs: dict[str, int]) -> tuple[int, int, int]:
+    steps = _tokens(ours) // (theirs["batch"] * theirs["T"])
+    return fair_reference(ours, theirs)[0], steps, ours["rates"] * ours["seeds"] // theirs["seeds"]
+
+
+def head_size_rounded_down(ours: dict[str, int], theirs: dict[str, int]) -> tuple[int, int, int]:
+    _, steps, rates = fair_reference(ours, theirs)
+    return math.isqrt(_state(ours) // (theirs["layers"] * theirs["heads"])), steps, rates
+
+
+def root_forgotten(ours: dict[str, int], theirs: dict[str, int]) -> tuple[int, int, int]:
+    _, steps, rates = fair_reference(ours, theirs)
+    return _ceil(_state(ours), theirs["layers"] * theirs["heads"]), steps, rates
 
 
 def one_more_than_enough(ours: dict[str, int], theirs: dict[str, int]) -> tuple[int, int, int]:
@@ -720,6 +758,7 @@ NEEDLES = CodeQuestion(
         lengths_mixed: "all lengths have the same row: a score belongs to a length and a depth.",
         clipped_at_zero: "your scores stop at 0: a share below chance is a negative score, and noise has both signs.",
         needle_length_forgotten: "at the last place where a needle of two tokens fits, your depth is not 1.",
+        needle_of_one_token: "your depth takes the needle for one token: it has two, and its place is the first's.",
         nearest_depth: "you round to the nearest of `bins` depths, so the first and last part are half as wide.",
         depth_one_dropped: "needles at depth 1 are missing in your grid.",
         raw_shares_pass: "your grid is corrected, but the threshold still looks at raw shares.",
@@ -742,10 +781,10 @@ HELD = CodeQuestion(
     visible=[
         _losses("three seeds", 4, 200),
         _losses("one seed recovers", 7, 250, recovers=True, width=20, trained=60),
-        _losses("one fails at once", 3, 180, early=True, steep=0.03, holds=True),
+        _losses("one fails at once", 3, 180, early=True, steep=0.03, holds=True, trained=70),
     ],
     hidden=[
-        _losses("hidden 1", 21, 331, seeds=5, steep=0.005),
+        _losses("hidden 1", 21, 331, seeds=5, steep=0.005, trained=70),
         _losses("hidden 2", 22, 96, seeds=1, width=16, steep=0.02),
         Shapes(
             6,
@@ -780,6 +819,10 @@ HELD = CodeQuestion(
         tail_included: "positions behind the last full window count in your result.",
         overlapping_windows: "your windows overlap: each starts where the one before it ends.",
         single_positions: "your result ends at single positions: one noisy loss is enough to stop it.",
+        windows_from_the_first_position: "your windows start at position 0, so one may lie across the end of "
+        "the trained positions.",
+        each_window_against_the_one_before: "you compare each window with the one before it: a slow rise is never "
+        "noticed.",
         last_good_window: "you look for the last window that is good: a seed that failed before does not hold it.",
     },
     accepted=[held_with_loops],
@@ -798,7 +841,7 @@ FAIR = CodeQuestion(
     visible=[
         _specs("heads against one head", (2, 4, 16, 32, 64, 1000, 6, 3), (2, 1, 16, 32, 64, 400, 1, 1)),
         _specs("another length", (4, 3, 10, 16, 128, 750, 5, 2), (3, 2, 12, 24, 200, 600, 2, 3)),
-        _specs("a deeper baseline", (2, 2, 9, 64, 50, 301, 3, 5), (6, 3, 32, 10, 70, 5000, 9, 2)),
+        _specs("a deeper baseline", (2, 2, 9, 64, 50, 302, 3, 5), (6, 3, 32, 10, 70, 5000, 9, 2)),
     ],
     hidden=[
         _specs("tokens that come out even", (2, 2, 16, 32, 64, 500, 4, 3), (2, 1, 20, 16, 64, 300, 5, 2)),
@@ -813,6 +856,10 @@ FAIR = CodeQuestion(
         heads_forgotten: "the states are equal for one head; the models may have different numbers of heads.",
         rounded_down: "you rounded down, so the baseline gets less than ours: what is not a whole number goes to the "
         "baseline.",
+        divisions_rounded_down: "you round steps and learning rates down: the baseline gets the better of what is "
+        "not a whole number.",
+        head_size_rounded_down: "with your head size the baseline's states hold a few numbers less than ours.",
+        root_forgotten: "your head size is the count of a head's numbers: a head of that size would hold far more.",
         batch_forgotten: "the batch size is missing in your count of tokens.",
         length_forgotten: "the text length is missing in your count of tokens.",
         one_rate_is_enough: "the baseline keeps its own number of learning rates: then one side was tuned longer.",

@@ -141,6 +141,28 @@ def starts_over_when_full(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: i
     return _stream(x, W_q, W_k, W_v, s, w, held=held)
 
 
+def sinks_counted_twice(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w: int) -> Tensor:
+    """The window takes in the sinks as well, as long as they are among the newest."""
+
+    def held(t: int, s: int, w: int) -> list[int]:
+        return [*range(min(s, t + 1)), *range(max(0, t - w + 1), t + 1)]
+
+    return _stream(x, W_q, W_k, W_v, s, w, held=held)
+
+
+def ring_starts_late(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w: int) -> Tensor:
+    """Slot s + t % w: the ring does not begin at its first slot, which is read while it is still empty."""
+    B, T, _ = x.shape
+    keys, values = x.new_zeros(B, s + w, W_k.shape[1]), x.new_zeros(B, s + w, W_v.shape[1])
+    outputs = []
+    for t in range(T):
+        slot, used = t if t < s else s + t % w, min(t + 1, s + w)
+        keys[:, slot], values[:, slot] = x[:, t] @ W_k, x[:, t] @ W_v
+        scores = torch.einsum("bk,bnk->bn", x[:, t] @ W_q, keys[:, :used]) * W_k.shape[1] ** -0.5
+        outputs.append(torch.einsum("bn,bnv->bv", scores.softmax(-1), values[:, :used]))
+    return torch.stack(outputs, 1)
+
+
 def not_scaled(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w: int) -> Tensor:
     return _stream(x, W_q, W_k, W_v, s, w, scale_power=0.0)
 
@@ -273,6 +295,19 @@ def wrong_slot_at_the_wrap(T: int, sinks: int, budget: int) -> tuple[Tensor, Ten
     return _tables(T, sinks, budget, slot=slot)
 
 
+def ring_out_of_step(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    """Slot sinks + t % (budget − sinks): the round is counted from token 0, not from the first after the sinks."""
+    return _tables(T, sinks, budget, slot=lambda t, s, n: t if t < n else s + t % (n - s))
+
+
+def tokens_move_up(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    """Joined and cut: when one leaves, all later tokens move a slot forward."""
+    held = [[*range(min(sinks, t + 1)), *range(max(sinks, t - budget + sinks + 1), t + 1)] for t in range(T)]
+    padding = [[-1] * (budget - len(row)) for row in held]
+    tokens = torch.tensor([row + rest for row, rest in zip(held, padding, strict=True)])
+    return tokens, torch.where(tokens < 0, -1, torch.arange(budget))
+
+
 def always_the_last_slot(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
     return _tables(T, sinks, budget, slot=lambda t, s, n: min(t, n - 1))
 
@@ -385,6 +420,13 @@ def all_writes_subtracted(k: Tensor, v: Tensor, a: Tensor, replies: Sequence[Rep
     return _regenerate(k, v, a, replies, back=back)
 
 
+def faded_writes_subtracted(
+    k: Tensor, v: Tensor, a: Tensor, replies: Sequence[Reply]
+) -> tuple[Tensor, Tensor]:
+    """What is left of the reply is taken out exactly; the prompt stays faded."""
+    return _regenerate(k, v, a, replies, back=lambda snapshot, S, reply: S - _read_prompt(*reply[1:]))
+
+
 def divided_by_the_gates(k: Tensor, v: Tensor, a: Tensor, replies: Sequence[Reply]) -> tuple[Tensor, Tensor]:
     """Right as long as no gate is closed: what a closed gate took is gone."""
 
@@ -483,9 +525,41 @@ def replies_end_unread(turns: int, system: int, user: int, reply: int) -> tuple[
     return again - turns * (turns - 1) // 2, kept - (turns - 1)
 
 
+def kept_messages_only(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
+    """Right from nothing; with a cache only what the user says."""
+    return read_reference(turns, system, user, reply)[0], system + turns * user
+
+
+def kept_replies_end_unread(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
+    again, kept = read_reference(turns, system, user, reply)
+    return again, kept - (turns - 1)
+
+
+def last_token_read_when_kept(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
+    again, kept = read_reference(turns, system, user, reply)
+    return again, kept + 1
+
+
+def one_turn_too_early(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
+    """range(1, turns + 1) where range(turns) is meant: a whole turn lies before the first."""
+    again, kept = read_reference(turns, system, user, reply)
+    return again + turns * (user + reply), kept
+
+
+def text_read_for_each_token(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
+    """No cache within a turn either: each token of a reply costs the text before it."""
+    _, kept = read_reference(turns, system, user, reply)
+    return sum((system + i * (user + reply) + user) * reply for i in range(turns)), kept
+
+
 def writing_is_free(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
     again, kept = read_reference(turns, system, user, reply)
     return again - turns * (reply - 1), kept - turns * (reply - 1)
+
+
+def every_turn_as_the_last(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
+    _, kept = read_reference(turns, system, user, reply)
+    return turns * kept, kept
 
 
 def the_last_turn_alone(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
@@ -552,6 +626,9 @@ STREAM = CodeQuestion(
         empty_slots_read: "slots that hold nothing yet are read: a score of 0 still gets a weight.",
         window_frozen: "once the slots are full, only the newest token changes: the window does not move.",
         starts_over_when_full: "when the window is full you empty it, instead of letting one token go.",
+        sinks_counted_twice: "as long as the sinks are among the newest tokens, you hold them twice.",
+        ring_starts_late: "while your ring fills, it writes into a later slot than the next empty one, and reads one "
+        "that is empty: which token takes the ring's first slot?",
         not_scaled: "the scores are too large: the factor 1/√K is missing.",
     },
     accepted=[stream_joined_and_cut, stream_in_two_queues],
@@ -585,6 +662,8 @@ PLACES = CodeQuestion(
         sinks_leave: "a new token overwrites a sink.",
         sinks_on_top: "you hold too many tokens: the sinks are a part of the budget.",
         wrong_slot_at_the_wrap: "where the ring wraps, the token that is overwritten is not the oldest one.",
+        ring_out_of_step: "your rounds start at the wrong token: which one took the first slot after the sinks?",
+        tokens_move_up: "your tokens move from slot to slot: a token stays in its slot until another one takes it.",
         always_the_last_slot: "once the budget is full, every new token overwrites the one just before it.",
     },
     accepted=[ring_by_formula, ring_by_sorting],
@@ -641,6 +720,8 @@ SNAPSHOT = CodeQuestion(
         last_write_subtracted: "you subtract only the last token's k vᵀ.",
         all_writes_subtracted: "you subtract the reply's k vᵀ: the gates have also shrunk what was there before it, "
         "and that is not undone.",
+        faded_writes_subtracted: "you take out what is left of the reply, but its gates have also shrunk the prompt's "
+        "part, and that is not undone.",
         divided_by_the_gates: "you undo the reply token by token: what a closed gate has taken cannot be divided back.",
         snapshot_too_late: "you go back to a state that already holds the first token of the first reply.",
         snapshot_too_early: "you go back to a state that does not hold the last token of the prompt.",
@@ -664,7 +745,7 @@ COUNT = CodeQuestion(
     reference=read_reference,
     visible=[
         _chat("one turn", 1, 5, 3, 4),
-        _chat("three turns", 3, 10, 2, 5),
+        _chat("four turns", 4, 10, 2, 5),
         _chat("1,000 turns", 1000, 500, 20, 40),
     ],
     hidden=[
@@ -673,6 +754,7 @@ COUNT = CodeQuestion(
         _chat("hidden 3", 1000, 1200, 64, 350),
     ],
     wrong={
+        writing_is_free: "a token that has just been written is read to write the next one; those reads are missing.",
         user_tokens_only: "you count what the user says: replies pass through the model too.",
         replies_not_read_again: "without a cache, earlier *replies* are part of the text that is read again.",
         read_again_each_turn: "your second number reads the whole chat again in every turn, as the first does.",
@@ -680,7 +762,12 @@ COUNT = CodeQuestion(
         system_read_each_turn: "with a cache the system prompt is read once.",
         last_token_read: "the last token of a reply is written and not read in that turn: nothing follows it yet.",
         replies_end_unread: "the last token of a reply is missing from later turns: it is read with the next message.",
-        writing_is_free: "a token that has just been written is read to write the next one; those reads are missing.",
+        kept_messages_only: "with a cache you count messages only: the tokens of a reply are read as well, one by one.",
+        kept_replies_end_unread: "with a cache the last token of a reply is read too, with the next message.",
+        last_token_read_when_kept: "the last token of the chat is written, and nothing follows that would read it.",
+        one_turn_too_early: "before the first message there is the system prompt and nothing else.",
+        text_read_for_each_token: "within a turn each token is read once; 'from nothing' is meant of the turns.",
+        every_turn_as_the_last: "your first number reads the finished chat in every turn: earlier ones were shorter.",
         the_last_turn_alone: "your first number is that of one turn, the last: earlier turns were read in their time.",
     },
     accepted=[read_by_walking],
@@ -709,8 +796,7 @@ KEEPS = ChoiceQuestion(
             "and keeping it would need the bytes that are not there.",
         ),
         "C": Option(
-            "The whole cache in 4 bits: every token is still there, a little wrong; bytes and time of a step keep "
-            "growing with the chat, on a lower line.",
+            "The whole cache in 4 bits: every token is still there, a little wrong; its bytes grow on, more slowly.",
             why="about a third of the bytes or less, and any detail can still be asked for. It buys a factor and no "
             "bound: some turn later the 1 GB is full again.",
         ),
@@ -747,8 +833,7 @@ PREFIX = ChoiceQuestion(
             "memory between *different* chats that begin alike.",
         ),
         "C": Option(
-            "False: it is lossless and saves reading old tokens again; their keys and values are held all the same, "
-            "even between the turns.",
+            "False: it saves reading old tokens again, but their keys and values are held all the same.",
             why="time to first token falls from the whole chat to the new message. The bytes are those of the full "
             "cache, and now they also wait while the user thinks.",
         ),
