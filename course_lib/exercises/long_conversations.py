@@ -326,8 +326,12 @@ def tokens_move_up(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
 
 
 def empty_slots_ranked(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
-    """An empty slot sorts before the first token and moves every place up."""
-    return _tables(T, sinks, budget, stand=lambda tokens: [sorted(tokens).index(j) for j in tokens])
+    """Two sorts of all slots: an empty one sorts before the first token and moves every place up."""
+
+    def stand(tokens: list[int]) -> list[int]:
+        return torch.tensor(tokens).argsort(stable=True).argsort().tolist()
+
+    return _tables(T, sinks, budget, stand=stand)
 
 
 def order_for_places(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
@@ -734,7 +738,7 @@ SNAPSHOT = CodeQuestion(
         Case("a closed gate", T=6, H=2, K=3, V=3, words=2, replies=3, closed=True),
         Case("two sequences", B=2, T=9, H=2, K=4, V=3, words=4, replies=3, closed=False),
         Limit(
-            "a prompt of 4,096 tokens, 64 replies",
+            "64 replies to one prompt of 4,096 tokens",
             T=4096,
             K=16,
             V=16,
