@@ -150,6 +150,19 @@ def sinks_counted_twice(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int
     return _stream(x, W_q, W_k, W_v, s, w, held=held)
 
 
+def slices_overlap(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w: int) -> Tensor:
+    """After each token the first s and the last w of what is held, whether these are different ones or not."""
+
+    def held(t: int, s: int, w: int) -> list[int]:
+        tokens: list[int] = []
+        for j in range(t + 1):
+            tokens.append(j)
+            tokens = tokens[:s] + tokens[-w:]
+        return tokens
+
+    return _stream(x, W_q, W_k, W_v, s, w, held=held)
+
+
 def ring_starts_late(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w: int) -> Tensor:
     """Slot s + t % w: the ring does not begin at its first slot, which is read while it is still empty."""
     B, T, _ = x.shape
@@ -165,6 +178,10 @@ def ring_starts_late(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w
 
 def not_scaled(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w: int) -> Tensor:
     return _stream(x, W_q, W_k, W_v, s, w, scale_power=0.0)
+
+
+def scaled_by_the_input(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w: int) -> Tensor:
+    return _stream(x, W_q * (W_k.shape[1] / W_k.shape[0]) ** 0.5, W_k, W_v, s, w)
 
 
 def projected_all_at_once(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor, s: int, w: int) -> Tensor:
@@ -306,6 +323,25 @@ def tokens_move_up(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
     padding = [[-1] * (budget - len(row)) for row in held]
     tokens = torch.tensor([row + rest for row, rest in zip(held, padding, strict=True)])
     return tokens, torch.where(tokens < 0, -1, torch.arange(budget))
+
+
+def empty_slots_ranked(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    """Two sorts of all slots: an empty one sorts before the first token and moves every place up."""
+
+    def stand(tokens: list[int]) -> list[int]:
+        return torch.tensor(tokens).argsort(stable=True).argsort().tolist()
+
+    return _tables(T, sinks, budget, stand=stand)
+
+
+def order_for_places(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
+    """One argsort: which slot stands at each place, where the place of each slot was asked for."""
+
+    def stand(tokens: list[int]) -> list[int]:
+        used = [i for i, j in enumerate(tokens) if j >= 0]
+        return sorted(used, key=tokens.__getitem__) + [-1] * (len(tokens) - len(used))
+
+    return _tables(T, sinks, budget, stand=stand)
 
 
 def always_the_last_slot(T: int, sinks: int, budget: int) -> tuple[Tensor, Tensor]:
@@ -557,6 +593,16 @@ def writing_is_free(turns: int, system: int, user: int, reply: int) -> tuple[int
     return again - turns * (reply - 1), kept - turns * (reply - 1)
 
 
+def prompts_only_from_nothing(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
+    again, kept = read_reference(turns, system, user, reply)
+    return again - turns * (reply - 1), kept
+
+
+def system_never_read(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
+    again, kept = read_reference(turns, system, user, reply)
+    return again, kept - system
+
+
 def every_turn_as_the_last(turns: int, system: int, user: int, reply: int) -> tuple[int, int]:
     _, kept = read_reference(turns, system, user, reply)
     return turns * kept, kept
@@ -573,7 +619,9 @@ def _chat(name: str, turns: int, system: int, user: int, reply: int) -> Case:
 
 # --- the declarations ---------------------------------------------------------------------------------
 
-ROOM = "what a token may still see fits into sinks + window slots; all else is a key that nobody asks for."
+ROOM = (
+    "what a token may still see fits into sinks + window slots; keys and queries of others need not be there."
+)
 
 STREAM = CodeQuestion(
     id="19.1",
@@ -629,7 +677,9 @@ STREAM = CodeQuestion(
         sinks_counted_twice: "as long as the sinks are among the newest tokens, you hold them twice.",
         ring_starts_late: "while your ring fills, it writes into a later slot than the next empty one, and reads one "
         "that is empty: which token takes the ring's first slot?",
+        slices_overlap: "while few tokens are there, your first and your newest ones overlap, and some are held twice.",
         not_scaled: "the scores are too large: the factor 1/√K is missing.",
+        scaled_by_the_input: "your scores are scaled by the size of an input vector, not by that of a key.",
     },
     accepted=[stream_joined_and_cut, stream_in_two_queues],
     too_big=[projected_all_at_once, every_token_kept],
@@ -664,6 +714,8 @@ PLACES = CodeQuestion(
         wrong_slot_at_the_wrap: "where the ring wraps, the token that is overwritten is not the oldest one.",
         ring_out_of_step: "your rounds start at the wrong token: which one took the first slot after the sinks?",
         tokens_move_up: "your tokens move from slot to slot: a token stays in its slot until another one takes it.",
+        empty_slots_ranked: "empty slots take part in your ranking: they hold −1, which sorts before every token.",
+        order_for_places: "you say which slot comes first, which second, …: that is the order, not each slot's place.",
         always_the_last_slot: "once the budget is full, every new token overwrites the one just before it.",
     },
     accepted=[ring_by_formula, ring_by_sorting],
@@ -686,7 +738,7 @@ SNAPSHOT = CodeQuestion(
         Case("a closed gate", T=6, H=2, K=3, V=3, words=2, replies=3, closed=True),
         Case("two sequences", B=2, T=9, H=2, K=4, V=3, words=4, replies=3, closed=False),
         Limit(
-            "a prompt of 4,096 tokens, 64 replies",
+            "64 replies to one prompt of 4,096 tokens",
             T=4096,
             K=16,
             V=16,
@@ -761,6 +813,9 @@ COUNT = CodeQuestion(
         system_read_once: "without a cache the system prompt is read in every turn.",
         system_read_each_turn: "with a cache the system prompt is read once.",
         last_token_read: "the last token of a reply is written and not read in that turn: nothing follows it yet.",
+        prompts_only_from_nothing: "without a cache, the tokens of the reply itself are read too, in the "
+        "turn that writes it.",
+        system_never_read: "with a cache the system prompt is read as well, if only once.",
         replies_end_unread: "the last token of a reply is missing from later turns: it is read with the next message.",
         kept_messages_only: "with a cache you count messages only: the tokens of a reply are read as well, one by one.",
         kept_replies_end_unread: "with a cache the last token of a reply is read too, with the next message.",

@@ -28,8 +28,8 @@ PINNED = 4  # sinks of the widget
 def turns_plot(panels: Mapping[str, Mapping[str, Curve]], *, title: str) -> Figure:
     """Panels side by side, in each a curve over the turns of a chat for each strategy, on a log axis.
 
-    panels: quantity with its unit -> strategy -> turn -> number above 0. Curves that lie on each other are told
-    apart by their dashes and markers. Raises ValueError without a panel or a curve, and for a number
+    panels: quantity with its unit -> strategy -> turn -> number above 0. A curve on which a later one lies is
+    drawn wider, so that it shows beneath. Raises ValueError without a panel or a curve, and for a number
     that is not above 0.
     """
     if not panels or not all(panels.values()):
@@ -45,10 +45,13 @@ def turns_plot(panels: Mapping[str, Mapping[str, Curve]], *, title: str) -> Figu
 
 
 def _draw_turns(ax: Axes, quantity: str, curves: Mapping[str, Curve], looks: Mapping[str, dict]) -> None:
+    later = list(curves.values())
     for name, curve in curves.items():
         if low := [y for y in curve.values() if y <= 0]:
             raise ValueError(f"{quantity} of {name!r} must be above 0, got {low[0]}")
-        ax.plot(*zip(*sorted(curve.items()), strict=True), label=name, **looks[name] | {"alpha": 0.85})
+        later.remove(curve)
+        wide = {"linewidth": 4.5, "markersize": 10} if curve in later else {}
+        ax.plot(*zip(*sorted(curve.items()), strict=True), label=name, **looks[name] | {"alpha": 0.85} | wide)
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.yaxis.set_minor_formatter(ticker.NullFormatter())
