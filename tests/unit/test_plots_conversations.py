@@ -47,6 +47,13 @@ def test_what_cannot_be_drawn_over_turns_is_named(panels, words):
         plots.turns_plot(panels, title="")
 
 
+def test_a_curve_under_another_is_wider_than_it():
+    over, apart = {1: 1, 10: 4}, {1: 2, 10: 2}
+    fig = plots.turns_plot({"carried (kB)": {"full": over, "prefix": dict(over), "state": apart}}, title="")
+    full, prefix, state = (line.get_linewidth() for line in fig.axes[0].get_lines())
+    assert full > prefix == state
+
+
 def test_a_strip_has_a_cell_for_each_fact_and_its_average_beside_it():
     fig = plots.told_plot(TOLD, title="A title")
     ax = fig.axes[0]
