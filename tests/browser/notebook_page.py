@@ -23,6 +23,7 @@ OPEN = """async path => {
   await panel.sessionContext.ready
   app.shell.collapseLeft()
   app.shell.activateById(panel.id)
+  return app.shell.currentWidget.context.path
 }"""
 CLOSE = """async () => {
   const panel = window.jupyterapp.shell.currentWidget
@@ -125,14 +126,14 @@ def start(browser: Browser, base: str) -> Page:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(WAIT_MS)
     page.goto(f"{base}/lab?token={TOKEN}")
-    page.wait_for_function("window.jupyterapp?.started.then(() => true)")
+    page.wait_for_function("window.jupyterapp?.restored.then(() => true)")
     return page
 
 
 @contextmanager
 def opened(page: Page, name: str) -> Iterator[NotebookPage]:
     """A notebook in JupyterLab; saved, and its kernel shut down, at the end."""
-    page.evaluate(OPEN, name)
+    assert page.evaluate(OPEN, name) == name
     yield NotebookPage(page)
     page.evaluate(CLOSE)
 

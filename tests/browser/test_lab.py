@@ -28,7 +28,10 @@ def address(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     base = f"http://127.0.0.1:{port}"
     arguments = ["lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
     arguments += [f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True"]
-    settings = {"JUPYTERLAB_SETTINGS_DIR": str(write_settings(folder / "settings"))}
+    settings = {
+        "JUPYTERLAB_SETTINGS_DIR": str(write_settings(folder / "settings")),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),  # or tabs of another day are opened again
+    }
     with serving(arguments, f"{base}/api/status?token={TOKEN}", checkout, folder / "log", **settings):
         yield base
 
