@@ -102,8 +102,8 @@ def layout(course: Course, track: str | None = None) -> Map:
 def concept_map_html(course: Course, track: str | None = None) -> str:
     """The map as one inline SVG without scripts: every chapter is a link to its notebook beside this one.
 
-    The title of the picture and of each link say in words what the drawing shows. A planned chapter
-    has no link.
+    The title of the picture and of each link say in words what the drawing shows; it is a group, since a screen
+    reader hides the links of what is an image. A planned chapter has no link.
     """
     plan = layout(course, track)
     ready = sum(node.chapter.ready for node in plan.nodes)
@@ -111,9 +111,7 @@ def concept_map_html(course: Course, track: str | None = None) -> str:
     body = [*_svg_legend(plan), *map(_svg_edge, plan.edges), *map(_svg_node, plan.nodes)]
     width, height = f"{plan.width:.0f}", f"{plan.height:.0f}"
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="sans-serif" font-size="13">'
-    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="group" font-family="sans-serif" font-size="13">'
     background = '<rect width="100%" height="100%" fill="#ffffff"/>'
     return "\n".join([head, f"<title>Concept map: {escape(what)}</title>", background, *body, "</svg>"])
 

@@ -149,19 +149,28 @@ def needle(
     """
     check_counts(B=B, T=T, vocab=vocab)
     facts, asked = _check_needle(T, depth, distractors, ask_all, vocab)
-    first_key, first_value, L = vocab // 2, 3 * vocab // 4, T - asked
+    L = T - asked
     generator = torch.Generator().manual_seed(seed)
     rows = torch.arange(B)[:, None]
-    inputs = torch.randint(0, first_key, (B, T), generator=generator)
-    labels = torch.full((B, T), IGNORED)
-    keys = first_key + _shuffled(B, first_value - first_key, generator)[:, :facts]
-    values = torch.randint(first_value, vocab, (B, facts), generator=generator)
+    inputs, labels, keys, values = _haystack_and_facts(B, T, facts, vocab, generator)
     places = _needle_places(B, L, depth, distractors, generator)
     inputs[rows, places], inputs[rows, places + 1] = keys, values
     order = _shuffled(B, facts - 1, generator)[:, : asked - 1] + 1  # the needle is fact 0 and comes last
     order = torch.cat([order, torch.zeros(B, 1, dtype=torch.long)], dim=1)
     inputs[:, L:], labels[:, L:] = keys[rows, order], values[rows, order]
     return Batch(inputs, labels)
+
+
+def _haystack_and_facts(
+    B: int, T: int, facts: int, vocab: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Words that do not matter and no label yet, both `[B, T]`; keys, all different, and their values `[B, facts]`."""
+    first_key, first_value = vocab // 2, 3 * vocab // 4
+    inputs = torch.randint(0, first_key, (B, T), generator=generator)
+    labels = torch.full((B, T), IGNORED)
+    keys = first_key + _shuffled(B, first_value - first_key, generator)[:, :facts]
+    values = torch.randint(first_value, vocab, (B, facts), generator=generator)
+    return inputs, labels, keys, values
 
 
 def stream(
@@ -199,10 +208,7 @@ def stream(
         )
     generator = torch.Generator().manual_seed(seed)
     rows = torch.arange(B)[:, None]
-    inputs = torch.randint(0, first_key, (B, T), generator=generator)
-    labels = torch.full((B, T), IGNORED)
-    keys = first_key + _shuffled(B, first_value - first_key, generator)[:, :facts]
-    values = torch.randint(first_value, vocab, (B, facts), generator=generator)
+    inputs, labels, keys, values = _haystack_and_facts(B, T, facts, vocab, generator)
     score = torch.rand(B, cells, generator=generator)
     score[:, 0] = -1.0
     fact_cells = score[:, : told // 2].argsort(-1)[:, :facts]  # the first one first

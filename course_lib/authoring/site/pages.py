@@ -103,12 +103,8 @@ def reference(chapter: Chapter, folder: str = "") -> str:
 
 
 def linked(html: str, folder: str = "") -> str:
-    """HTML whose links to notebooks lead to their pages in `folder`.
-
-    A map then is a group: the links inside a picture (`role="img"`) would be hidden from screen readers.
-    """
-    html = re.sub(r'href="([\w.-]+)\.ipynb"', rf'href="{folder}\1.html"', html)
-    return re.sub(r'(<svg [^>]*role=)"img"(?=.*<a )', r'\1"group"', html, flags=re.S)
+    """HTML whose links to notebooks lead to their pages in `folder`."""
+    return re.sub(r'href="([\w.-]+)\.ipynb"', rf'href="{folder}\1.html"', html)
 
 
 def alternatives(notebook: dict[str, Any]) -> list[str]:
