@@ -12,8 +12,9 @@ import multiprocessing
 import os
 import platform
 import secrets
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from course_lib.grading.sandbox import Limits
 from course_lib.timing.store import write_whole
 
 LOOPBACK = ("tcp://127.0.0.1:", "tcp://localhost:", "tcp://[::1]:")
+Grading = Generator[tuple[Submission, dict], None, list[Submission]]  # returns what is to be tried again
 WORKER_SETTINGS = {"OMP_NUM_THREADS": "1", "COURSE_PROGRESS_BAR": "0"}
 
 
@@ -156,23 +158,42 @@ def work(submission: Submission, terms: Terms) -> dict:
 
 def grade_all(waiting: list[Submission], terms: Terms, order: Order) -> Iterator[tuple[Submission, dict]]:
     """Each submission with its result as it comes. A worker that dies costs nobody a grade: what it had is tried
-    again, at the end one by one, so that a submission that kills its grader is alone with it.
+    again one by one, so that a submission that kills its grader is alone with it.
     """
-    lost = waiting
-    for attempt in range(3):
-        jobs, lost = lost, []
-        for group in [jobs] if attempt == 0 else [[job] for job in jobs]:
-            with _workers(order if attempt == 0 else None, order) as pool:
-                futures = {pool.submit(work, job, terms): job for job in group}
-                for future in as_completed(futures):
-                    if _died(future):
-                        lost.append(futures[future])
-                    else:
-                        yield futures[future], _outcome(future, futures[future])
-        if not lost:
-            return
+    lost = yield from _together(waiting, terms, order)
+    for _ in range(2):
+        lost = yield from _one_by_one(lost, terms)
     for job in lost:
         yield job, _fault(job, "the grader's own process ended three times on it")
+
+
+def _together(jobs: list[Submission], terms: Terms, order: Order) -> Grading:
+    """All at once; those whose worker died."""
+    lost = []
+    with _dask(order.scheduler) if order.scheduler else _processes(order.jobs) as pool:
+        futures = {pool.submit(work, job, terms): job for job in jobs}
+        for future in as_completed(futures):
+            if _died(future):
+                lost.append(futures[future])
+            else:
+                yield futures[future], _outcome(future, futures[future])
+    return lost
+
+
+def _one_by_one(jobs: list[Submission], terms: Terms) -> Grading:
+    """Each alone in a process, which is replaced when it dies; those on which it did."""
+    waiting, lost = deque(jobs), []
+    while waiting:
+        with _processes(1) as pool:
+            while waiting:
+                job = waiting.popleft()
+                future = pool.submit(work, job, terms)
+                wait([future])
+                if _died(future):
+                    lost.append(job)
+                    break
+                yield job, _outcome(future, job)
+    return lost
 
 
 def _died(future: Future) -> bool:
@@ -197,13 +218,8 @@ def _fault(submission: Submission, why: str) -> dict:
 
 
 @contextmanager
-def _workers(first: Order | None, order: Order) -> Iterator[Executor]:
-    """Dask's workers where there is a scheduler, else processes of this machine; one when trying again."""
-    if first is not None and order.scheduler:
-        with _dask(order.scheduler) as pool:
-            yield pool
-        return
-    jobs = order.jobs if first is not None else 1
+def _processes(jobs: int) -> Iterator[Executor]:
+    """Processes of this machine."""
     os.environ.update(WORKER_SETTINGS)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=jobs, mp_context=context, max_tasks_per_child=None) as pool:
