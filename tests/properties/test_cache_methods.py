@@ -3,7 +3,6 @@
 `slow` definitions below loop over sequences, heads and tokens and know nothing of slots, rings or pages.
 """
 
-
 import pytest
 import torch
 from hypothesis import given
