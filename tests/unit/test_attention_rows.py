@@ -159,8 +159,9 @@ def test_vmap_and_func_grad(name):
 
 
 @every_row
-def test_compile_makes_one_graph(name):
-    row, given = mixer(name), arguments(name)
+def test_compile_makes_one_graph_through_which_gradients_flow(name):
+    row = mixer(name)
+    given = {key: x.requires_grad_() for key, x in arguments(name, torch.float64).items()}
     assert "compile" in row.transforms
     torch._dynamo.reset()
 
@@ -168,25 +169,11 @@ def test_compile_makes_one_graph(name):
         o, state = row.fn(**given, mode=row.fast, chunk_size=4, output_final_state=True)
         return o, *leaves(state)
 
-    compiled = torch.compile(f, fullgraph=True, backend="eager")
-    for actual, expected in zip(compiled(**given), f(**given), strict=True):
-        torch.testing.assert_close(actual, expected)
-
-
-@pytest.mark.parametrize("name", [name for name, row in REGISTRY.items() if row.fast != "sdpa"])
-def test_gradients_flow_through_a_compiled_graph(name):
-    row = mixer(name)
-    given = {key: x.requires_grad_() for key, x in arguments(name, torch.float64).items()}
-    assert "compile" in row.transforms
-    torch._dynamo.reset()
-
-    def loss(**given):
-        return row.fn(**given, mode=row.fast, chunk_size=4)[0].square().sum()
-
-    leaves_of = list(given.values())
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-    actual = torch.autograd.grad(compiled(**given), leaves_of)
-    torch.testing.assert_close(actual, torch.autograd.grad(loss(**given), leaves_of))
+    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+    actual, expected = compiled(**given), f(**given)
+    torch.testing.assert_close(actual, expected)
+    gradients = [torch.autograd.grad(o.square().sum(), list(given.values())) for o, *_ in (actual, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize(("name", "mode"), [c for c in CASES if c[1] in ("chunk", "convolution")])
