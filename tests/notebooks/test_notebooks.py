@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 COURSE = course.load()
 READY = pytest.mark.parametrize("chapter", COURSE.ready, ids=lambda chapter: chapter.name)
 LIGHT_BYTES = 600_000
+PRINTED_WIDTH = 79  # longer lines of output are broken where two windows share a screen
 
 
 def stored(chapter: course.Chapter) -> nbformat.NotebookNode:
@@ -80,6 +81,22 @@ def test_strict_outputs_hold_no_addresses_of_objects(chapter):
     for cell in code_cells(chapter):
         if check.IGNORED not in cell.metadata.get("tags", ()):
             assert not [t for t in outputs.texts(cell) if re.search(r"\bat 0x[0-9a-f]{6,}", t)], cell.id
+
+
+def printed_lines(cell: nbformat.NotebookNode) -> list[str]:
+    """What is shown as text; the text that stands for a figure or an HTML table is not."""
+    lines = []
+    for output in cell.outputs:
+        data = output.get("data", {})
+        lines += output.get("text", "").splitlines()
+        lines += data["text/plain"].splitlines() if set(data) == {"text/plain"} else []
+    return lines
+
+
+@READY
+def test_no_printed_line_is_broken_in_a_narrow_window(chapter):
+    long = [(c.id, x) for c in code_cells(chapter) for x in printed_lines(c) if len(x) > PRINTED_WIDTH]
+    assert long == []
 
 
 @READY
