@@ -58,7 +58,7 @@ def hidden_cases(question: CodeQuestion) -> list[Case]:
 
 def limits(question: CodeQuestion, longest: int) -> list[Limit]:
     found = [case for case in (*question.visible, *question.hidden) if isinstance(case, Limit)]
-    return [case.scaled(longest) if case.T > longest else case for case in found]
+    return [case.scaled(min(longest, case.T)) for case in found]
 
 
 def plain(question: CodeQuestion) -> list[Case]:
