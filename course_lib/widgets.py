@@ -15,7 +15,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 import torch
-from ipywidgets import HTML, Button, Dropdown, HBox, SelectionSlider, ToggleButtons, VBox, Widget
+from ipywidgets import HTML, Button, Dropdown, HBox, Layout, SelectionSlider, ToggleButtons, VBox, Widget
 from matplotlib.figure import Figure
 
 from course_lib import cost, decide, plots, runtime
@@ -36,6 +36,7 @@ SECONDS_EACH = 0.1
 MEMORY_K = 16  # = V, of the memory explorer
 DECAY_TOKENS = 60
 PATTERN_TOKENS = 32
+CONTROL_WIDTH = "260px"  # four in a row of a wide window, two in half a window
 
 Measure = Callable[[int, int, int], "Measured"]
 
@@ -240,9 +241,7 @@ def trial_explorer() -> VBox:
         _powers_of_two("kv heads", range(0, 7), 8),
         SelectionSlider(options=sizes, value=(4, 4), description="bytes S / kv", continuous_update=False),
     ]
-    box = _explorer(controls, draw)
-    box.children = (HBox(controls[:3]), HBox(controls[3:]), *box.children[1:])
-    return box
+    return _explorer(controls, draw)
 
 
 def cache_explorer() -> VBox:
@@ -272,9 +271,7 @@ def cache_explorer() -> VBox:
         _choice("weights", {"1 billion": 1e9, "8 billion": 8e9, "30 billion": 30e9, "70 billion": 70e9}, 8e9),
         _choice("memory", {"24 GB": 24e9, "80 GB": 80e9, "192 GB": 192e9}, 80e9),
     ]
-    box = _explorer(controls, draw)
-    box.children = (HBox(controls[:4]), HBox(controls[4:]), *box.children[1:])
-    return box
+    return _explorer(controls, draw)
 
 
 def _choice(name: str, options: Sequence[float] | dict[str, float], value: float) -> SelectionSlider:
@@ -303,9 +300,7 @@ def factor_explorer() -> VBox:
         _choice("layers", {"all": 1.0, "half": 0.5, "a quarter": 0.25}, 1.0),
         _choice("utilisation", {"half": 0.5, "0.96": 0.96}, 0.96),
     ]
-    box = _explorer(controls, draw)
-    box.children = (HBox(controls[:3]), HBox(controls[3:]), *box.children[1:])
-    return box
+    return _explorer(controls, draw)
 
 
 def decision_studio(
@@ -385,7 +380,7 @@ def trace_explorer() -> VBox:
 
 
 def _explorer(controls: Sequence[Widget], draw: Callable[..., tuple[str, Figure]]) -> VBox:
-    """Controls in a row; their values go to `draw`, whose text and figure stand beneath them."""
+    """Controls in rows; their values go to `draw`, whose text and figure stand beneath them."""
     text, figure = HTML(), HTML()
 
     def redraw(_: object = None) -> None:
@@ -395,7 +390,15 @@ def _explorer(controls: Sequence[Widget], draw: Callable[..., tuple[str, Figure]
     for control in controls:
         control.observe(redraw, names="value")
     redraw()
-    return VBox([HBox(list(controls)), text, figure])
+    return VBox([_in_rows(controls), text, figure])
+
+
+def _in_rows(controls: Sequence[Widget]) -> HBox:
+    """As many controls in a row as the window has room for; none shrinks (buttons wrap by themselves)."""
+    for control in controls:
+        if not isinstance(control, ToggleButtons):
+            control.layout = Layout(width=CONTROL_WIDTH, flex="0 0 auto")
+    return HBox(list(controls), layout=Layout(flex_flow="row wrap"))
 
 
 def cost_explorer(measure: Measure = measure_here) -> VBox:
@@ -464,7 +467,7 @@ class _CostExplorer:
         for slider in self.sliders:
             slider.observe(self.draw, names="value")
         self.button.on_click(self.press)
-        self.box = VBox([HBox(self.sliders), self.text, self.figure, self.button])
+        self.box = VBox([_in_rows(self.sliders), self.text, self.figure, self.button])
         self.draw()
 
     def draw(self, _: object = None) -> None:

@@ -144,8 +144,8 @@ def test_the_map_explorer_lists_the_chapters_of_the_chosen_track():
 
 def test_the_trial_explorer_counts_with_its_sliders():
     box = widgets.trial_explorer()
-    first, second, text, figure = box.children
-    (T, D, C), (H, H_kv, item_sizes) = first.children, second.children
+    controls, text, figure = box.children
+    T, D, C, H, H_kv, item_sizes = controls.children
     assert "T* = 256 in prefill" in text.value
     assert "T* = 64 in decode" in text.value
     for slider, value in ((T, 128), (D, 32), (C, 16), (H, 16), (H_kv, 2), (item_sizes, (4, 2))):
@@ -175,6 +175,15 @@ def test_every_written_chapter_has_an_explorer_and_shows_it():
     assert list(widgets.EXPLORERS) == list(notebooks)
     shown = {number: path.read_text(encoding="utf-8") for number, path in notebooks.items()}
     assert [number for number, text in shown.items() if not re.search(r"\w+_(explorer|studio)\(", text)] == []
+
+
+@pytest.mark.parametrize("number", widgets.EXPLORERS)
+def test_controls_go_on_in_the_next_row_of_a_narrow_window_and_none_shrinks(number):
+    rows = [row for row in widgets.EXPLORERS[number]().children if isinstance(row, ipywidgets.HBox)]
+    assert [row.layout.flex_flow for row in rows] == ["row wrap"]
+    for control in rows[0].children:
+        if not isinstance(control, ipywidgets.ToggleButtons):  # which wrap by themselves
+            assert (control.layout.flex, control.layout.width) == ("0 0 auto", widgets.CONTROL_WIDTH)
 
 
 @pytest.mark.parametrize("number", widgets.EXPLORERS)

@@ -5,9 +5,8 @@ from course_lib import cost, widgets
 
 def test_the_cache_explorer_counts_with_its_sliders():
     box = widgets.cache_explorer()
-    first, second, text, figure = box.children
-    layers, kv_heads, D, T = first.children
-    itemsize, parameters, memory = second.children
+    controls, text, figure = box.children
+    layers, kv_heads, D, T, itemsize, parameters, memory = controls.children
     assert "131,072 bytes a token" in text.value
     assert "59 of them fit into 80 GB" in text.value
     for slider, value in ((layers, 80), (kv_heads, 64), (D, 64), (T, 131072), (itemsize, 1), (memory, 24e9)):
