@@ -17,10 +17,10 @@ from statistics import fmean
 from course_lib.course import Chapter, Course
 
 XHTML = "http://www.w3.org/1999/xhtml"
-NODE_W, NODE_H = 180, 46  # pixels
+NODE_W, NODE_H = 188, 46  # pixels
 ROW_GAP, MARGIN = 78, 14
 LEGEND_COLUMNS, LEGEND_W, LEGEND_ROW = 3, 268, 24
-NODE_SEP, WAYPOINT_SEP = NODE_W + 18, 26
+NODE_SEP, WAYPOINT_SEP = NODE_W + 12, 26
 PLANNED = "dashed: planned"
 SWEEPS = 24
 PULL = 0.8  # towards the middle, so that the map doesn't sprawl

@@ -22,6 +22,7 @@ MIN_ALT = 40  # characters: enough to state a finding
 TITLE_CHARS = 10  # of a title, per inch of the figure
 LEGEND_CHARS = 82  # in one row, each entry with 6 for its sample
 GREY = "#777777"
+FUTURE_GREY = "#dddddd"  # of pairs that a causal mask hides
 
 
 def style() -> AbstractContextManager[None]:

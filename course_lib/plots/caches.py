@@ -83,12 +83,13 @@ def factors_plot(start: float, factors: Mapping[str, float], *, title: str = "")
     values = [size / per for size in sizes.values()]
     ax.plot(values, range(len(values)), **looks_of(["size"])["size"])
     for y, size in enumerate(sizes.values()):
-        ax.annotate(size_text(size), (size / per, y), xytext=(9, 0), textcoords="offset points", va="center")
+        ax.annotate(size_text(size), (size / per, y), xytext=(9, -3), textcoords="offset points", va="top")
+    ax.grid(visible=False, axis="y")
     ax.set_xscale("log")
     ax.set_xlim(min(values) / 3, max(values) * 6)
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    ax.set_yticks(range(len(sizes)), list(sizes))
-    ax.set_ylim(len(sizes) - 0.5, -0.5)
+    ax.set_yticks(range(len(sizes)), [name.replace("H_kv", r"$\mathrm{H_{kv}}$") for name in sizes])
+    ax.set_ylim(len(sizes) - 0.3, -0.5)
     ax.set(xlabel=f"size ({unit})")
     return fig
 

@@ -20,6 +20,10 @@ from course_lib.timing.sweeps import Sweep
 AXES = {"time": "time per call", "memory": "peak memory"}
 HOLLOW = {"linestyle": "", "markersize": 12, "markerfacecolor": "white", "markeredgewidth": 2.2}
 SWEPT = [2**i for i in range(5, 14)]  # T = 32 … 8,192
+LABEL_ROW, LABEL_GAP = (
+    0.085,
+    0.04,
+)  # of the axes' height: a row of labels above the curves, and the gap beneath
 OPERATIONS = {"softmax": 1, "linear": 10}  # that a call starts: one fused kernel, or several small ones
 
 
@@ -48,7 +52,9 @@ def sweep_plot(
         _draw_curve(ax, values, label=name, **looks[name])
     _log_axes(ax, sweep.measure, ylabel)
     _draw_guides(ax, guide)
-    _mark_crossovers(ax, sweep.crossover(*crossover) if crossover else None, closed_form)
+    measured = sweep.crossover(*crossover) if crossover else None
+    _mark_crossovers(ax, {"measured": measured, "closed form": closed_form})
+    _value_ticks(ax, sweep.measure)
     legend_below(fig, ax)
     return fig
 
@@ -138,10 +144,9 @@ def extrapolation_plot(T: int, D: int, C: int, overhead_us: float, *, title: str
         _draw_curve(ax, law, label=f"∝ T$^{{{p:.2f}}}$", **look | {"marker": ""})
     ax.set_xlim(0.8 * SWEPT[0], 1.2 * SWEPT[-1])
     _log_axes(ax, "time", "")
-    _mark_crossovers(ax, None, cost.prefill_crossover(C, D, D))
-    if crossing := seen.crossover(*seen.names):
-        ax.axvline(crossing, color="black", linewidth=1.3)
-        _head_label(ax, crossing, f"seen: T = {crossing:,.0f}", height=0.90)
+    counted = cost.prefill_crossover(C, D, D)
+    _mark_crossovers(ax, {"seen": seen.crossover(*seen.names), "closed form": counted})
+    _value_ticks(ax, "time")
     legend_below(fig, ax)
     return fig
 
@@ -183,9 +188,11 @@ def cost_plot(
         ax.plot(T, values[T], color=looks[name]["color"], marker=looks[name]["marker"], markersize=8)
     for name, seconds in (measured or {}).items():
         ax.plot(T, seconds, label=f"{name}, measured", **looks[name] | HOLLOW)
-    _log_axes(ax, "time" if rate else "flops", "" if rate else "FLOPs per call")
-    ax.axvline(T, color=GREY, linewidth=0.8)
-    _mark_crossovers(ax, None, meet)
+    measure = "time" if rate else "flops"
+    _log_axes(ax, measure, "" if rate else "FLOPs per call")
+    ax.axvline(T, color=GREY, linewidth=0.8, label=f"T = {T:,}")
+    _mark_crossovers(ax, {"closed form": meet})
+    _value_ticks(ax, measure)
     legend_below(fig, ax)
     return fig
 
@@ -203,12 +210,12 @@ def layer_share_plot(
         shares = [100 * cost.attention_share(T, int(d), causal) for T in lengths]
         meet = cost.layer_crossover(int(d), causal)
         label = f"d = {int(d):,}: half at T = {meet:,.0f}"
-        ax.plot(lengths, shares, color=look["color"], linestyle=look["linestyle"])
+        ax.plot(lengths, shares, **look | {"marker": ""})
         ax.plot(meet, 50, color=look["color"], marker=look["marker"], markersize=8, linestyle="")
         ax.plot([], [], label=label, **look)
     if T is not None:
         ax.axvline(T, color="0.5", linewidth=1, label=f"T = {T:,}")
-    ax.set(xlabel="sequence length T", ylabel="attention, % of the layer's FLOPs", ylim=(0, 100))
+    ax.set(xlabel="sequence length T", ylabel="attention, % of the layer's FLOPs", ylim=(-2, 102))
     _length_axis(ax)
     legend_below(fig, ax)
     return fig
@@ -316,13 +323,10 @@ def samples_plot(samples: Sequence[float], *, title: str = "", usual: float | No
     that is known. Both axes are logarithmic: interruptions make a long tail of few samples.
     """
     fig, ax = axes(title)
-    low, high = 0.97 * min(samples), 1.03 * max(samples)
-    ax.hist(samples, bins=np.geomspace(low, high, 50), color="#c9d8e6", edgecolor="white", linewidth=0.4)
+    bins = np.geomspace(min(samples), 1.03 * max(samples), 50)
+    ax.hist(samples, bins=bins, color="#c9d8e6", edgecolor="white", linewidth=0.4)
     q20, middle, q80 = np.quantile(samples, [0.2, 0.5, 0.8])
     ax.axvspan(q20, q80, color=GREY, alpha=0.25, linewidth=0, label="20 % to 80 %")
-    if usual is not None:
-        label = f"usual call: {_format.seconds(usual)}"
-        ax.axvline(usual, color="black", alpha=0.25, linewidth=7, label=label)
     marks = {"minimum": min(samples), "median": middle, "mean": float(np.mean(samples))}
     for (name, value), look in zip(marks.items(), looks_of(list(marks)).values(), strict=True):
         ax.axvline(
@@ -331,6 +335,9 @@ def samples_plot(samples: Sequence[float], *, title: str = "", usual: float | No
             linestyle=look["linestyle"],
             label=f"{name}: {_format.seconds(value)}",
         )
+    if usual is not None:  # on top, and short: one of the others may lie at the same place
+        label = f"usual call: {_format.seconds(usual)}"
+        ax.axvline(usual, ymax=0.9, color="black", linestyle=":", linewidth=1.6, label=label)
     ax.set(xscale="log", yscale="log", xlabel="time per call", ylabel="number of samples")
     ax.set_ylim(bottom=0.7)
     subs = (1,) if ax.get_ylim()[1] > 30 else (1, 2, 5)
@@ -376,9 +383,12 @@ def _log_axes(ax: Axes, measure: str, ylabel: str) -> None:
 
 def _value_ticks(ax: Axes, measure: str) -> None:
     """Powers of 10 (of 4 for bytes); where those are fewer than three, round numbers between them as well."""
-    base, between = (4, (1, 2)) if measure == "memory" else (10, (1, 2, 5))
+    base, between, more = (
+        (4, (1, 2), (1, 2)) if measure == "memory" else (10, (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
+    )
     low, high = ax.get_ylim()
-    subs = (1,) if math.log(high / low, base) > 3 else between
+    powers = math.log(high / low, base)
+    subs = (1,) if powers > 3 else between if powers > 1 else more
     ax.yaxis.set_major_locator(ticker.LogLocator(base=base, subs=subs, numticks=9))
     ax.yaxis.set_minor_locator(ticker.NullLocator())
 
@@ -406,8 +416,8 @@ def _draw_guides(ax: Axes, slopes: Sequence[int]) -> None:
     if not slopes:
         return
     (left, right), (low, high) = np.log(ax.get_xlim()), np.log(ax.get_ylim())
-    run = 0.15 * (right - left)
-    x0, x1 = right - 1.5 * run, right - 0.5 * run
+    run, label = 0.15 * (right - left), (0.125 if 0 in slopes else 0.075) * (right - left)
+    x0, x1 = right - label - run, right - label
     rise = max(slopes) * run
     lowest = min(_log_values_between(ax, x0 - 0.5 * run, right), default=high)
     foot = min(low, lowest - 1.2 * rise - 0.1 * (high - lowest))
@@ -429,23 +439,41 @@ def _log_values_between(ax: Axes, left: float, right: float) -> list[float]:
     return [y for x, y in points if left <= x <= right]
 
 
-def _mark_crossovers(ax: Axes, measured: float | None, closed_form: float | None) -> None:
-    """Vertical lines with their labels at the top, one above the other, outside the pair where there is room."""
-    marks = [(measured, "measured", "-"), (closed_form, "closed form", ":")]
-    there = sorted(mark for mark in marks if mark[0] is not None)
-    for i, (T, what, dash) in enumerate(there):
-        ax.axvline(T, color="black", linewidth=1.3, linestyle=dash)
-        inner = len(there) == 2 and i == 0
-        _head_label(ax, T, f"{what}: T = {T:,.0f}", height=0.98 - 0.08 * i, room_from=0.35 if inner else 0.7)
+def _mark_crossovers(ax: Axes, marks: Mapping[str, float | None]) -> None:
+    """Vertical lines (dotted for a closed form) with their labels above the curves, a row for each.
+
+    What goes past the other line is in the upper row, and the other line ends below it.
+    """
+    there = sorted((T, name) for name, T in marks.items() if T is not None)
+    lines = [
+        ax.axvline(T, color="black", linewidth=1.3, linestyle=":" if name == "closed form" else "-")
+        for T, name in there
+    ]
+    _raise_top(ax, LABEL_GAP + LABEL_ROW * len(there))
+    sides = [_alignment(ax, T, inner=(T, name) != there[-1]) for T, name in there]
+    rows = there if sides[:1] == ["left"] else there[::-1]  # from the upper one
+    for (T, name), line, side in zip(there, lines, sides, strict=True):
+        top = 1 - LABEL_ROW * rows.index((T, name))
+        line.set_ydata([0, top])
+        _head_label(ax, T, f"{name}: T = {T:,.0f}", top, side)
 
 
-def _head_label(ax: Axes, T: float, text: str, height: float, room_from: float = 0.7) -> None:
-    """A label right of its line, or left of it from that part of the axis on."""
+def _raise_top(ax: Axes, share: float) -> None:
+    """Leaves that share of the axes' height free above the curves."""
+    low, top = np.log([ax.get_ylim()[0], ax.dataLim.y1])
+    ax.set_ylim(top=max(ax.get_ylim()[1], math.exp(low + (top - low) / (1 - share))))
+
+
+def _alignment(ax: Axes, T: float, inner: bool) -> str:
+    """Of a label at T: "left" puts it right of its line, where it fits; the left one of two goes outside."""
     low, high = np.log(ax.get_xlim())
-    side = "left" if math.log(T) < low + room_from * (high - low) else "right"
-    where = {"xy": (T, height), "xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-    ax.annotate(text, xytext=(6 if side == "left" else -6, 0), ha=side, va="top", bbox=box, **where)
+    return "left" if math.log(T) < low + (0.35 if inner else 0.7) * (high - low) else "right"
+
+
+def _head_label(ax: Axes, T: float, text: str, top: float, side: str) -> None:
+    where = {"xy": (T, top), "xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    ax.annotate(text, xytext=(6 if side == "left" else -6, -2), ha=side, va="top", bbox=box, **where)
 
 
 def _predicted(lengths: Sequence[int], K: int, C: int, H: int, rate: float) -> dict[str, dict[int, float]]:

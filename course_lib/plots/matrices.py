@@ -11,7 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
-from course_lib.plots.base import STYLE_FILE, TITLE_CHARS, axes, legend_below, looks_of, set_title
+from course_lib.plots.base import (
+    FUTURE_GREY,
+    STYLE_FILE,
+    TITLE_CHARS,
+    axes,
+    legend_below,
+    looks_of,
+    set_title,
+)
 
 
 @matplotlib.style.context(STYLE_FILE)
@@ -26,11 +34,15 @@ def matrix_plot(
     """Small matrices (tensors, arrays or lists `[rows, columns]`) side by side, with their numbers in the
     cells.
 
-    Masked scores (−∞) are grey. All share one colour scale, diverging around 0 if any number is negative.
+    Masked scores (−∞) are grey. All share one colour scale, diverging around 0 if any number is negative; without
+    numbers a line below the matrices says what the colours mean.
     """
     arrays = {name: _array(name, matrix) for name, matrix in matrices.items()}
     cmap, low, high = _scale(list(arrays.values()))
     fig, axs = _row_of_axes(list(arrays.values()), title)
+    if not numbers:
+        fig.set_figheight(fig.get_figheight() + 0.3)
+        fig.supxlabel(_in_words(low, high), x=0.01, ha="left", fontsize=10)
     for ax, (name, array) in zip(axs, arrays.items(), strict=True):
         ax.imshow(np.ma.masked_invalid(array), cmap=cmap, vmin=low, vmax=high)
         ax.set_title(name, fontweight="normal", loc="center")
@@ -57,16 +69,21 @@ def memory_heatmap(
 
 @matplotlib.style.context(STYLE_FILE)
 def weights_plot(weights: Mapping[str, object], tokens: Sequence[str], *, title: str = "") -> Figure:
-    """Attention weights `[T, T]` side by side: a row is a token that reads, a column one that is read."""
+    """Attention weights `[T, T]` side by side: a row is a token that reads, a column one that is read.
+
+    The future is grey where no token reads it.
+    """
     arrays = {name: _array(name, matrix) for name, matrix in weights.items()}
     for name, array in arrays.items():
         if array.shape != (len(tokens), len(tokens)):
             raise ValueError(
                 f"{name} is {array.shape}; expected {len(tokens)} rows and columns, one per token"
             )
-    fig, axs = _row_of_axes(list(arrays.values()), title, cell=0.34)
+    fig, axs = _row_of_axes(list(arrays.values()), title, cell=0.34, beside=0.6)
+    cmap = plt.get_cmap("Blues").with_extremes(bad=FUTURE_GREY)
+    darkest = max(float(array.max()) for array in arrays.values())
     for ax, (name, array) in zip(axs, arrays.items(), strict=True):
-        image = ax.imshow(array, cmap="Blues", vmin=0, vmax=max(float(a.max()) for a in arrays.values()))
+        image = ax.imshow(_without_future(array), cmap=cmap, vmin=0, vmax=darkest)
         ax.set_title(name, fontweight="normal", loc="center")
         _cell_labels(ax, array.shape, tokens if ax is axs[0] else [""] * len(tokens), tokens)
         ax.tick_params(axis="x", labelrotation=90)
@@ -109,6 +126,21 @@ def _array(name: str, matrix: object) -> np.ndarray:
     return array
 
 
+def _without_future(weights: np.ndarray) -> np.ndarray:
+    """Weights with what lies above the diagonal masked, if all of it is 0."""
+    future = ~np.tri(len(weights), dtype=bool)
+    return weights if weights[future].any() else np.ma.masked_where(future, weights)
+
+
+def _in_words(low: float, high: float) -> str:
+    """What the colours of `_scale` mean."""
+    return (
+        f"red is above 0, blue below; darkest at ±{high:.2g}"
+        if low < 0
+        else f"white is 0; darkest at {high:.2g}"
+    )
+
+
 def _scale(arrays: Sequence[np.ndarray]) -> tuple[Colormap, float, float]:
     """One colour scale for all: diverging and symmetric if anything is negative, else from 0 upwards."""
     finite = np.concatenate([array[np.isfinite(array)] for array in arrays])
@@ -118,10 +150,15 @@ def _scale(arrays: Sequence[np.ndarray]) -> tuple[Colormap, float, float]:
     return cmap, -limit if diverging else 0.0, limit
 
 
-def _row_of_axes(arrays: Sequence[np.ndarray], title: str, cell: float = 0.62) -> tuple[Figure, list[Axes]]:
-    """Axes side by side, wide enough for `cell` inches a column, within what a page shows."""
+def _row_of_axes(
+    arrays: Sequence[np.ndarray], title: str, cell: float = 0.62, beside: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Axes side by side, wide enough for `cell` inches a column, within what a page shows.
+
+    beside: inches that labels and a colour bar take.
+    """
     width = min(9.5, max(4.0, cell * sum(array.shape[1] for array in arrays) + 1.1 * len(arrays)))
-    widest = (width - 0.9 * len(arrays)) / sum(array.shape[1] for array in arrays)
+    widest = (width - beside - 0.9 * len(arrays)) / sum(array.shape[1] for array in arrays)
     title_lines = len(textwrap.wrap(title, int(TITLE_CHARS * width)))
     height = min(cell, widest) * max(array.shape[0] for array in arrays) + 1.3 + 0.25 * title_lines
     fig = Figure(figsize=(width, height), layout="constrained")

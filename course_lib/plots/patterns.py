@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from course_lib.attention import bigbird_mask, dilated_mask, global_window_mask, receptive_field, window_mask
-from course_lib.plots.base import STYLE_FILE, axes, legend_below, looks_of, set_title
+from course_lib.plots.base import FUTURE_GREY, STYLE_FILE, axes, legend_below, looks_of, set_title
 
 FUTURE, HIDDEN, SEEN = range(3)
-COLOURS = ("#dddddd", "white", "#0072b2")
+COLOURS = (FUTURE_GREY, "white", "#0072b2")
 RING = "#d55e00"
 MARKS, BLANKS = "■x#1", "·.-0"
-PANELS = 3  # in a row
+PANELS, WORDY_PANELS = 3, 2  # in a row; words are legible in larger ones
 PATTERNS = ("window", "dilated", "window + dilated", "global + window", "BigBird")
 
 
@@ -100,9 +100,9 @@ def pattern_grid(
     sizes = {tuple(mask.shape) for mask in masks.values()}
     if len(sizes) != 1 or len(set(next(iter(sizes)))) != 1:
         raise ValueError(f"masks must be [T, T], one size for all; got {sorted(sizes)}")
-    (T, _), columns = sizes.pop(), min(PANELS, len(masks))
+    (T, _), columns = sizes.pop(), min(PANELS if tokens is None else WORDY_PANELS, len(masks))
     rows = -(-len(masks) // columns)
-    fig = Figure(figsize=(0.5 + 3.0 * columns, 0.7 + 3.0 * rows), layout="constrained")
+    fig = Figure(figsize=(0.5 + 3.0 * columns, 1.2 + 3.0 * rows), layout="constrained")
     set_title(fig, title)
     axs = fig.subplots(rows, columns, squeeze=False).flatten()
     for n, (ax, (name, mask)) in enumerate(zip(axs, masks.items(), strict=False)):
@@ -132,8 +132,8 @@ def _word_axes(ax: Axes, T: int, tokens: Sequence[str] | None, *, left: bool, be
         ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
         ax.yaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
     else:
-        ax.set_yticks(range(T), tokens if left else [""] * T, fontsize=7)
-        ax.set_xticks(range(T), tokens if below else [""] * T, fontsize=7, rotation=90)
+        ax.set_yticks(range(T), tokens if left else [""] * T, fontsize=9)
+        ax.set_xticks(range(T), tokens if below else [""] * T, fontsize=9, rotation=90)
         ax.tick_params(length=0)
     ax.set(ylabel="query t" if left else "", xlabel="key i" if below else "")
 

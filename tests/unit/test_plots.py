@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 
 from course_lib import concept_map as maps
 from course_lib import cost, plots, timing
@@ -64,6 +64,7 @@ def drawings() -> dict[str, Callable[[], Figure]]:
         "trial": lambda: plots.trial_plot(64, 64),
         "trial, outside": lambda: plots.trial_plot(1024, 128, H=64, H_kv=8, b_cache=1, C=16),
         "matrices": lambda: plots.matrix_plot({"scores": scores, "weights": scores.softmax(-1)}, title=TITLE),
+        "no numbers": lambda: plots.matrix_plot({"S": scores, "S'": scores}, numbers=False, title=TITLE),
         "one matrix": lambda: plots.matrix_plot({"S": torch.eye(3)}, title="Short"),
         "state": lambda: plots.memory_heatmap(
             torch.randn(16, 16), title="Twelve facts lie on top of each other in one 16×16 matrix"
@@ -273,6 +274,48 @@ def test_an_extrapolation_says_what_was_seen(T, expected):
     assert ("seen: T = 301" in text) == (T == 512)
 
 
+def heads_of(fig: Figure) -> list[Annotation]:
+    with plots.style():
+        FigureCanvasAgg(fig).draw()
+    return fig.findobj(Annotation)
+
+
+@pytest.mark.parametrize("name", ["sweep", "late crossover", "extrapolated", "flops", "cost"])
+def test_the_label_of_a_crossover_stands_above_the_curves(name):
+    fig = drawings()[name]()
+    heads, ax = heads_of(fig), fig.axes[0]
+    top = ax.transData.transform((1, ax.dataLim.y1))[1]
+    assert heads
+    for head in heads:
+        box = head.get_window_extent()
+        assert top < box.y0
+        assert ax.bbox.x0 <= box.x0
+        assert box.x1 <= ax.bbox.x1
+        assert box.y1 <= ax.bbox.y1
+
+
+@pytest.mark.parametrize(("turn", "closed_form"), [(256, 300), (256, 40), (4000, 2000), (60, 45)])
+def test_no_line_runs_through_the_label_of_another(turn, closed_form):
+    laws = {"softmax": lambda T: 1e-8 * T**2, "linear": lambda T: turn * 1e-8 * T}
+    samples = {name: {T: (law(T),) for T in LENGTHS} for name, law in laws.items()}
+    sweep = dataclasses.replace(swept(), samples=samples)
+    fig = plots.sweep_plot(sweep, crossover=("softmax", "linear"), closed_form=closed_form)
+    heads = heads_of(fig)
+    lines = [line for line in fig.axes[0].get_lines() if len(set(line.get_xdata())) == 1]
+    assert (len(heads), len(lines)) == (2, 2)
+    for head in heads:
+        assert not any(head.get_window_extent().overlaps(line.get_window_extent()) for line in lines)
+
+
+def test_a_curve_of_a_narrow_range_has_three_ticks_beside_its_mark():
+    sweep = swept()
+    flat = {"a": {16: (26e-6,), 256: (93e-6,)}, "b": {16: (140e-6,), 256: (138e-6,)}}
+    fig = plots.sweep_plot(dataclasses.replace(sweep, samples=flat), closed_form=64, guide=(0, 1))
+    heads_of(fig)
+    shown = {t.get_text() for t in words(fig)}
+    assert len({t.get_text() for t in fig.axes[0].get_yticklabels()} & shown) >= 3
+
+
 def test_curves_that_never_meet_get_no_mark():
     text = " ".join(t.get_text() for t in words(plots.sweep_plot(swept(), crossover=("linear", "linear"))))
     assert "measured" not in text
@@ -287,6 +330,14 @@ def test_the_guides_have_their_slopes():
     slopes = [np.ptp(np.log(g.get_ydata())) / np.ptp(np.log(g.get_xdata())) for g in guides]
     assert slopes == pytest.approx([0, 1, 2])
     assert guides_of(plots.sweep_plot(swept(), guide=())) == []
+
+
+def test_the_words_of_the_guides_end_inside_the_axes():
+    fig = plots.sweep_plot(swept(), guide=(0, 1))
+    with plots.style():
+        FigureCanvasAgg(fig).draw()
+    (constant,) = [t for t in fig.axes[0].texts if "constant" in t.get_text()]
+    assert constant.get_window_extent().x1 <= fig.axes[0].bbox.x1
 
 
 def test_the_guides_lie_below_even_a_flat_curve():
@@ -339,6 +390,8 @@ def test_samples_are_counted_and_their_summaries_marked():
     band = ax.patches[-1].get_extents().transformed(ax.transData.inverted())
     assert (band.x0, band.x1) == pytest.approx((1e-3, 5e-3))
     assert sum(bar.get_height() for bar in ax.containers[0]) == len(samples)
+    assert min(bar.get_x() for bar in ax.containers[0]) == min(samples), "no bar left of the minimum"
+    assert max(line.get_linewidth() for line in ax.get_lines()) < 2
 
 
 def test_half_of_a_layer_is_marked_where_the_formula_says():
@@ -382,6 +435,27 @@ def test_cells_show_their_numbers_and_masked_ones_infinity():
 def test_numbers_are_readable_on_their_cells():
     fig = plots.matrix_plot({"S": [[0.0, 10.0]]})
     assert [t.get_color() for t in fig.axes[0].texts] == ["black", "white"]
+
+
+def test_matrices_without_numbers_say_what_their_colours_mean():
+    assert "red is above 0, blue below; darkest at ±3" in drawn_words(
+        plots.matrix_plot({"S": [[1.0, -3.0]]}, numbers=False)
+    )
+    assert "white is 0; darkest at 2" in drawn_words(plots.matrix_plot({"S": [[1.0, 2.0]]}, numbers=False))
+    assert "above 0" not in drawn_words(plots.matrix_plot({"S": [[1.0, -3.0]]}))
+
+
+def drawn_words(fig: Figure) -> str:
+    return " ".join(t.get_text() for t in words(fig))
+
+
+def test_the_future_is_no_weight_of_0():
+    def masked(weights: torch.Tensor) -> np.ndarray:
+        image = plots.weights_plot({"w": weights}, ["a", "b", "c"]).axes[0].images[0]
+        return np.ma.getmaskarray(image.get_array())
+
+    assert np.array_equal(masked(torch.ones(3, 3).tril()), np.triu(np.ones((3, 3), bool), 1))
+    assert not masked(torch.ones(3, 3)).any()
 
 
 def test_a_state_is_coloured_symmetrically():
@@ -492,7 +566,7 @@ def test_names_fit_into_their_chapters():
     names = {c.slug.replace("-", " ") for c in load().chapters}
     widths = {t.get_text(): t.get_window_extent().width for t in words(fig) if t.get_text() in names}
     assert set(widths) == names
-    assert max(widths.values()) < maps.NODE_W - 8
+    assert max(widths.values()) < maps.NODE_W - 25  # room for slanted sides
 
 
 def test_the_figure_shows_every_chapter_and_what_is_planned():

@@ -88,6 +88,25 @@ def test_the_grid_tells_seen_hidden_and_future_apart():
     assert (panels[0].get_ylabel(), panels[3].get_xlabel()) == ("query t", "key i")
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("tokens", [None, ["words", "of", "any", "length"] * 4])
+def test_the_words_of_a_grid_are_whole_and_legible(count, tokens):
+    fig = drawn(
+        plots.pattern_grid({str(n): window_mask(16, 4) for n in range(count)}, title="A title", tokens=tokens)
+    )
+    words = [fig._suptitle]
+    for ax in fig.axes[:count]:
+        words += [ax.title, ax.xaxis.label, ax.yaxis.label]
+        words += (
+            [*ax.get_xticklabels(), *ax.get_yticklabels()] if tokens else []
+        )  # numbers: some out of sight
+    shown = [word for word in words if word.get_text()]
+    assert min(word.get_fontsize() for word in shown) >= 8
+    boxes = [word.get_window_extent() for word in shown]
+    assert min(box.y0 for box in boxes) >= 0
+    assert not any(boxes[0].overlaps(box) for box in boxes[1:]), "the title stands alone"
+
+
 def test_the_grid_says_what_does_not_fit():
     with pytest.raises(ValueError, match=r"\[T, T\]"):
         plots.pattern_grid({"a": window_mask(3, 1), "b": window_mask(4, 1)}, title="two sizes")
