@@ -1,4 +1,5 @@
-# Finds course_lib here, or installs it on Colab; torch, numpy and ipywidgets are never touched.
+# Finds course_lib here, or installs it on Colab.
+# It never touches torch, numpy or ipywidgets.
 import importlib.util
 import subprocess
 import sys

@@ -169,7 +169,7 @@ def _score_row(question: Question, entry: dict) -> list[str]:
     state = _state(entry)
     label = f"{SYMBOLS[state]} {state}".strip()
     points = f"{_reached(question, entry):g} of {question.points:g}"
-    return [question.id, question.title, label, points, question.objective]
+    return [question.id, question.title, label, points, _objective(question)]
 
 
 def _state(entry: dict) -> str:

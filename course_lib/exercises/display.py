@@ -13,6 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 BOX = "border-left: 3px solid currentColor; padding: 0.2em 0.8em; margin: 0.4em 0"
+GAP = "margin: 0.6em 0 0"  # above a paragraph or a list
+TERM = (
+    "float: left; clear: left; width: 2em; margin: 0"  # beside its text, whatever the page's own style says
+)
+TEXT = "float: none; width: auto; margin: 0 0 0 2em"
 CELL = "text-align: left; padding: 0.15em 0.9em; border-bottom: 1px solid currentColor"
 MESSAGE_LENGTH = 300
 MARKUP = re.compile(r"(\$[^$\n]+\$)|`([^`\n]+)`|(?<![\w*])\*([^*\s](?:[^*\n]*[^*\s])?)\*(?![\w*])")
@@ -98,12 +103,14 @@ def card(
     title: str, meta: str, paragraphs: Sequence[str], options: Sequence[tuple[str, str]] = ()
 ) -> Message:
     """A question: its title, a line of facts, its text, and lettered options."""
-    lettered = (f"  {key}  {text}" for key, text in options)
-    plain = "\n".join([title, meta, *(f"\n{p}" for p in paragraphs), *lettered])
+    lines = (f"  {key}  {text}" for key, text in options)
+    plain = "\n".join([title, meta, *(f"\n{p}" for p in paragraphs), *lines])
     rows = "".join(
-        f"<dt><strong>{html.escape(key)}</strong></dt><dd>{markup(text)}</dd>" for key, text in options
+        f'<dt style="{TERM}"><strong>{html.escape(key)}</strong></dt><dd style="{TEXT}">{markup(text)}</dd>'
+        for key, text in options
     )
-    body = "".join(f"<p>{markup(p)}</p>" for p in paragraphs) + (f"<dl>{rows}</dl>" if rows else "")
+    lettered = f'<dl style="{GAP}">{rows}</dl>' if rows else ""
+    body = "".join(f'<p style="{GAP}">{markup(p)}</p>' for p in paragraphs) + lettered
     head = f"<strong>{markup(title)}</strong><br><em>{markup(meta)}</em>"
     return Message(plain, f'<div style="{BOX}">{head}{body}</div>')
 

@@ -260,7 +260,7 @@ def trial_plot(
         for name, look in looks_of(list(curves)).items():
             _draw_curve(ax, curves[name], **look | {"marker": "", "label": f"{name}, counted"})
             ax.plot(T, curves[name][T], color=look["color"], marker=look["marker"], markersize=8)
-        ax.axvline(T, color=GREY, linewidth=0.8)
+        ax.axvline(T, color=GREY, linewidth=0.8, label=f"T = {T:,}")
         _log_axes(ax, measure, ylabel)
         inside = lengths[0] <= meet <= lengths[-1]
         if inside:

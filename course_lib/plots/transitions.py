@@ -22,6 +22,7 @@ KEYS = np.array([[1.0, 2, 0, 1, 0, -1], [0, 1, -2, 0, 1, 1]])
 KEYS /= np.linalg.norm(KEYS, axis=1, keepdims=True)
 REMOVED = np.roll(KEYS, 1, axis=1)  # another key, to be removed
 BETA, GATE, RATES = (0.9, 0.7), (0.85, 0.45), (0.8, 0.8)
+WORDS, FORMULA = 10.5, 12.5  # points: the indices of a formula are small
 MODES = np.exp(-0.25 + 1j * np.pi * np.linspace(0.05, 0.85, 5))  # five eigenvalues of an S4D layer
 NAMES = {
     "linear_attention": "linear attention",
@@ -129,9 +130,9 @@ def transition_table(highlight: str | None = None, title: str = "One recurrence,
     chapters = {REGISTRY[name].chapter for line in LINES for name in line.rows}
     if highlight is not None and highlight not in chapters:
         raise ValueError(f"highlight must be one of {', '.join(sorted(chapters))} or None, got {highlight!r}")
-    fig = Figure(figsize=(9.4, 0.62 * len(LINES) + 1.1), layout="constrained")
+    fig = Figure(figsize=(9.6, 0.62 * len(LINES) + 1.1), layout="constrained")
     set_title(fig, title)
-    axs = fig.subplots(len(LINES) + 1, 5, width_ratios=(0.8, 0.8, 2.5, 3.9, 3.2))
+    axs = fig.subplots(len(LINES) + 1, 5, width_ratios=(0.68, 0.68, 3.0, 3.85, 3.2))
     for ax in axs.flat:
         ax.axis("off")
     heads = (
@@ -142,13 +143,14 @@ def transition_table(highlight: str | None = None, title: str = "One recurrence,
         "models (chapter)",
     )
     for column, (ax, text) in enumerate(zip(axs[0], heads, strict=True)):
-        _say(ax, text, centre=column < 2, color=GREY)
+        _say(ax, text, FORMULA if column < 3 else WORDS, centre=column < 2, color=GREY)
     for row, line in zip(axs[1:], LINES, strict=True):
         alpha = 1.0 if highlight in (None, *(REGISTRY[name].chapter for name in line.rows)) else 0.3
         for t in (0, 1):
             _draw(row[t], line.example(t), alpha)
-        for ax, text in zip(row[2:], (line.formula, line.words, models(line)), strict=True):
-            _say(ax, text, alpha=alpha)
+        _say(row[2], line.formula, FORMULA, alpha=alpha)
+        _say(row[3], line.words, WORDS, alpha=alpha)
+        _say(row[4], models(line), WORDS, alpha=alpha)
     return fig
 
 
@@ -157,9 +159,9 @@ def models(line: Line) -> str:
     return ",  ".join(f"{NAMES[name]} ({REGISTRY[name].chapter})" for name in line.rows)
 
 
-def _say(ax: Axes, text: str, *, centre: bool = False, **look: object) -> None:
+def _say(ax: Axes, text: str, size: float, *, centre: bool = False, **look: object) -> None:
     x, side = (0.5, "center") if centre else (0.0, "left")
-    ax.text(x, 0.5, text, ha=side, va="center", fontsize=10.5, transform=ax.transAxes, **look)
+    ax.text(x, 0.5, text, ha=side, va="center", fontsize=size, transform=ax.transAxes, **look)
 
 
 def _draw(ax: Axes, example: np.ndarray, alpha: float) -> None:

@@ -11,6 +11,7 @@ from html import escape
 
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+CAPTION_CHARS = 50  # that a line of a caption holds, however narrow its table
 
 
 def seconds(value: float) -> str:
@@ -33,7 +34,8 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: st
     """The same table as HTML, every cell escaped."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    room = f"text-align: left; min-width: {0.55 * min(len(caption), CAPTION_CHARS):.0f}em"
+    title = f'<caption style="{room}">{escape(caption)}</caption>' if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from course_lib import course
 from course_lib.exercises import ask, check, limits, predict, question, score
 from course_lib.exercises.attempt import _too_big
 from course_lib.exercises.check import evaluate, report_line
+from course_lib.exercises.display import card
 from course_lib.exercises.question import (
     Case,
     ChoiceQuestion,
@@ -523,6 +526,16 @@ def test_score_counts_the_latest_state(toys: Path, capsys: pytest.CaptureFixture
     assert stored(toys, "08.3")["state"] == "not attempted"
 
 
+def test_score_says_each_objective_in_words(capsys: pytest.CaptureFixture) -> None:
+    score("10")
+    said = capsys.readouterr().out
+    objectives = {objective.id: objective.text for objective in course.load().chapter("10").objectives}
+    asked = {q.objective for q in question.chapter_questions("10")}
+    assert asked
+    for objective in asked:
+        assert objectives[objective] in said
+
+
 @pytest.mark.parametrize("chapter", ["8", "nonsense", None, 99, ...])
 def test_score_survives_any_chapter(chapter: object, capsys: pytest.CaptureFixture) -> None:
     score(chapter)
@@ -551,6 +564,15 @@ def test_html_is_escaped_and_takes_the_pages_colours() -> None:
 def test_the_same_answer_shows_the_same_words() -> None:
     for answer in (running, not_causal, yields, rude, lambda k, v: running(k, v) * 1.1):
         assert text(CODE, answer) == text(CODE, answer)
+
+
+def test_the_letters_of_a_card_stand_beside_their_answers_in_any_page() -> None:
+    """JupyterLab gives a term a fifth of the width, Sphinx puts the text below it: the card's own style decides."""
+    page = card("08.9 · A title", "1 minute", ["Which?"], [("A", "one"), ("B", "two")]).html
+    terms, texts = re.findall(r'<dt style="([^"]+)"', page), re.findall(r'<dd style="([^"]+)"', page)
+    assert (len(terms), len(texts)) == (2, 2)
+    assert all("float: left" in style and "width: 2em" in style for style in terms)
+    assert all("float: none" in style and "margin: 0 0 0 2em" in style for style in texts)
 
 
 def test_a_notebook_cell_shows_html_and_its_own_line(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The transition picture shows every recurrent model once, truly, and points to the chapter that derives it."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from course_lib import course
 from course_lib.attention import REGISTRY
@@ -57,6 +59,15 @@ def test_the_pictures_are_the_formulas():
 
 def words(fig):
     return {text.get_text(): text for ax in fig.axes for text in ax.texts}
+
+
+def test_no_column_runs_into_the_next():
+    fig = transition_table()
+    FigureCanvasAgg(fig).draw()
+    for row in np.reshape(fig.axes, (-1, 5)):
+        boxes = [text.get_window_extent() for ax in row for text in ax.texts]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+        assert boxes[-1].x1 <= fig.bbox.x1
 
 
 def test_all_models_can_be_read_and_a_chapter_stands_out():

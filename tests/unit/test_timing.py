@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from course_lib import course, timing
-from course_lib.timing import clocks, sampling
+from course_lib.timing import _format, clocks, sampling
 
 MS = 1e-3
 
@@ -88,6 +88,12 @@ def test_bench_collects_no_garbage_while_sampling_and_again_afterwards():
     timing.bench(lambda: seen.append(gc.isenabled()), budget_s=1 * MS)
     assert seen[-1] is False
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("chars", "room"), [(20, "11em"), (90, "28em")])
+def test_a_caption_is_wider_than_a_narrow_table(chars, room):
+    page = _format.html_table(["T"], [["1"]], "c" * chars)
+    assert f'<caption style="text-align: left; min-width: {room}">' in page
 
 
 def test_a_timing_prints_its_numbers_and_escapes_its_label():
