@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 BOX = "border-left: 3px solid currentColor; padding: 0.2em 0.8em; margin: 0.4em 0"
 GAP = "margin: 0.6em 0 0"  # above a paragraph or a list
-TERM = (
-    "float: left; clear: left; width: 2em; margin: 0"  # beside its text, whatever the page's own style says
-)
+# A letter beside its text, whatever the page's own style says.
+TERM = "float: left; clear: left; width: 2em; margin: 0"
 TEXT = "float: none; width: auto; margin: 0 0 0 2em"
 CELL = "text-align: left; padding: 0.15em 0.9em; border-bottom: 1px solid currentColor"
+ONE_LINE = 16  # a cell of a table as short as that is not broken
 MESSAGE_LENGTH = 300
 MARKUP = re.compile(r"(\$[^$\n]+\$)|`([^`\n]+)`|(?<![\w*])\*([^*\s](?:[^*\n]*[^*\s])?)\*(?![\w*])")
 
@@ -125,10 +125,13 @@ def table(
     ]
     plain = "\n".join([title, *lines, *notes])
     head = "".join(f'<th scope="col" style="{CELL}">{markup(cell)}</th>' for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{CELL}">{markup(cell)}</td>' for cell in row) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     caption = f'<caption style="text-align: left"><strong>{markup(title)}</strong></caption>'
     tail = "".join(f"<br>{markup(note)}" for note in notes)
     grid = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return Message(plain, f"<div>{grid}{tail}</div>")
+
+
+def _cell(text: str) -> str:
+    style = f"{CELL}; white-space: nowrap" if len(text) <= ONE_LINE else CELL
+    return f'<td style="{style}">{markup(text)}</td>'

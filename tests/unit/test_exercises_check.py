@@ -20,7 +20,7 @@ from course_lib import course
 from course_lib.exercises import ask, check, limits, predict, question, score
 from course_lib.exercises.attempt import _too_big
 from course_lib.exercises.check import evaluate, report_line
-from course_lib.exercises.display import card
+from course_lib.exercises.display import card, table
 from course_lib.exercises.question import (
     Case,
     ChoiceQuestion,
@@ -524,6 +524,13 @@ def test_score_counts_the_latest_state(toys: Path, capsys: pytest.CaptureFixture
     assert "3 of 12" in lines[6]
     assert "local score" in lines[7]
     assert stored(toys, "08.3")["state"] == "not attempted"
+
+
+def test_a_short_cell_of_a_table_is_not_broken() -> None:
+    shown = table("title", ["state"], [["not attempted"], ["a sentence that may be broken"]]).html
+    (short, long) = re.findall(r'<td style="([^"]*)">', shown)
+    assert "nowrap" in short
+    assert "nowrap" not in long
 
 
 def test_score_says_each_objective_in_words(capsys: pytest.CaptureFixture) -> None:
