@@ -130,7 +130,7 @@ def predicted_sweep(T: int, D: int, C: int, overhead_us: float) -> Sweep:
 
 @matplotlib.style.context(STYLE_FILE)
 def extrapolation_plot(T: int, D: int, C: int, overhead_us: float, *, title: str = "") -> Figure:
-    """`predicted_sweep` up to `T` as points on the whole curve, and the power law of its last three out to 4 T.
+    """`predicted_sweep` up to `T` as points on the whole curve (thin), and the power law of its last three to 4 T.
 
     The crossing is marked where the points show one, beside the closed form.
     """
@@ -142,6 +142,7 @@ def extrapolation_plot(T: int, D: int, C: int, overhead_us: float, *, title: str
         _draw_curve(ax, seen.values[name], label=name, **look | {"linestyle": ""})
         law = {length: last * (length / T) ** p for length in (T / 4, 4 * T)}
         _draw_curve(ax, law, label=f"∝ T$^{{{p:.2f}}}$", **look | {"marker": ""})
+    ax.plot([], [], color=GREY, marker="", linestyle="-", linewidth=0.8, label="the curves themselves")
     ax.set_xlim(0.8 * SWEPT[0], 1.2 * SWEPT[-1])
     _log_axes(ax, "time", "")
     counted = cost.prefill_crossover(C, D, D)

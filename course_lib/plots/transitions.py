@@ -23,6 +23,7 @@ KEYS /= np.linalg.norm(KEYS, axis=1, keepdims=True)
 REMOVED = np.roll(KEYS, 1, axis=1)  # another key, to be removed
 BETA, GATE, RATES = (0.9, 0.7), (0.85, 0.45), (0.8, 0.8)
 WORDS, FORMULA = 10.5, 12.5  # points: the indices of a formula are small
+FAINT = 0.55  # of lines that are another chapter's: still read
 MODES = np.exp(-0.25 + 1j * np.pi * np.linspace(0.05, 0.85, 5))  # five eigenvalues of an S4D layer
 NAMES = {
     "linear_attention": "linear attention",
@@ -145,7 +146,7 @@ def transition_table(highlight: str | None = None, title: str = "One recurrence,
     for column, (ax, text) in enumerate(zip(axs[0], heads, strict=True)):
         _say(ax, text, FORMULA if column < 3 else WORDS, centre=column < 2, color=GREY)
     for row, line in zip(axs[1:], LINES, strict=True):
-        alpha = 1.0 if highlight in (None, *(REGISTRY[name].chapter for name in line.rows)) else 0.3
+        alpha = 1.0 if highlight in (None, *(REGISTRY[name].chapter for name in line.rows)) else FAINT
         for t in (0, 1):
             _draw(row[t], line.example(t), alpha)
         _say(row[2], line.formula, FORMULA, alpha=alpha)
