@@ -116,7 +116,7 @@ def decay_explorer() -> VBox:
         text += f"; left of the pairs 10, 20 and 40 tokens back: {left[10]:.1%}, {left[20]:.1%} and {left[40]:.1%}"
         title = f"At γ = {gamma} half is left after {half_life:,.1f} tokens"
         if closed_at:
-            title += f", and a gate of {closed_to} takes more from all before it"
+            title += f", with the gate after {plots.kept(g).half_life}"
         return text, plots.kept_plot({"this memory": g}, title=title)
 
     gammas = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999]
@@ -359,20 +359,22 @@ def conversation_explorer() -> VBox:
 
 
 def trace_explorer() -> VBox:
-    """Sliders for the step size Δ, the rate a and the rotation ω: what one token leaves behind. Chapter 12."""
+    """Sliders for the step size Δ, the rate α and the rotation ω: what one token leaves behind. Chapter 12."""
 
-    def draw(delta: float, a: float, omega: float) -> tuple[str, Figure]:
-        keep = math.exp(-a * delta)
+    def draw(delta: float, alpha: float, omega: float) -> tuple[str, Figure]:
+        keep = math.exp(-alpha * delta)
+        turned = f", turned by {math.degrees(omega * delta):.3g}°" if omega else ""
+        written = "" if omega else f" and writes {1 - keep:.3f} of its input"
         text = (
-            f"each token keeps {keep:.3f} of the state and writes {1 - keep:.3f} of its input (ω = 0); "
-            f"half of it has faded after {state_space.half_life(delta, a):.3g} tokens"
+            f"each token keeps {keep:.3f} of the state{turned}{written}; "
+            f"half of it has faded after {state_space.half_life(delta, alpha):.3g} tokens"
         )
-        return text, plots.trace_plot(delta, a, omega)
+        return text, plots.trace_plot(delta, alpha, omega)
 
     return _explorer(
         [
-            _choice("Δ", [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0], 0.3),
-            _choice("rate a", [0.1, 0.2, 0.5, 1.0, 2.0], 0.5),
+            _choice("Δ", [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0], 0.1),
+            _choice("rate α", [0.1, 0.2, 0.5, 1.0, 2.0], 0.5),
             _choice("rotation ω", [0.0, 0.5, 1.0, 2.0, 4.0], 0.0),
         ],
         draw,

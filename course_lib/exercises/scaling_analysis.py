@@ -349,6 +349,12 @@ CROSSOVER = CodeQuestion(
     accepted=[crossover_from_the_right],
 )
 
+
+def _table(*rows: str) -> str:
+    """Rows as they are written here: in one font, with spaces that HTML keeps."""
+    return "\n".join(f"`{row}`".replace(" ", "\N{NO-BREAK SPACE}") for row in rows)
+
+
 WHICH_IS_LINEAR = ChoiceQuestion(
     id="15.3",
     objective="extrapolate",
@@ -357,10 +363,12 @@ WHICH_IS_LINEAR = ChoiceQuestion(
     minutes=5,
     difficulty=2,
     question="Two models, forward time in milliseconds, noise below 1 %:\n\n"
-    "T: 256 · 512 · 1,024 · 2,048 · 4,096\n\n"
-    "model P: 8.1 · 8.5 · 10.0 · 16.0 · 40.0\n\n"
-    "model Q: 3.0 · 6.0 · 12.0 · 24.0 · 48.0\n\n"
-    "Which of them is linear, and what do you expect at T = 16,384?",
+    + _table(
+        "T        256  512  1,024  2,048  4,096",
+        "model P  8.1  8.5   10.0   16.0   40.0",
+        "model Q  3.0  6.0   12.0   24.0   48.0",
+    )
+    + "\n\nWhich of them is linear, and what do you expect at T = 16,384?",
     options={
         "A": Option(
             "P: from 256 to 4,096 tokens its time grew only 5-fold. At 16,384 it takes about 60 ms, Q 190 ms.",
@@ -472,9 +480,11 @@ FLAW = ChoiceQuestion(
     difficulty=2,
     question="A report on a new mixer: one thread, B = 1, 8 heads of 64, float32, medians of 25 interleaved "
     "samples, compared with PyTorch's fused attention at the same shapes.\n\n"
-    "T: 32 · 64 · 128 · 256 · 512 · 1,024\n\n"
-    "new mixer, ms: 0.40 · 0.41 · 0.45 · 0.51 · 0.63 · 0.88\n\n"
-    "“A log–log fit over all six lengths gives an exponent of 0.22 (0.20 – 0.24). The mixer is sublinear; at "
+    + _table(
+        "T                32    64   128   256   512  1,024",
+        "new mixer, ms  0.40  0.41  0.45  0.51  0.63   0.88",
+    )
+    + "\n\n“A log–log fit over all six lengths gives an exponent of 0.22 (0.20 – 0.24). The mixer is sublinear; at "
     "T = 65,536 it needs 1.9 ms.” Which objection decides?",
     options={
         "A": Option(

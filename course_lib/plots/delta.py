@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, looks_of, set_title
 
 FIRST, SECOND = 1.0, 2.0  # what the two keys of `collision_plot` are bound to
+PALE = "#d4d4d4"  # a broad line that shows on either side of a curve on it
 
 
 def collide(overlap: float, beta: float, rule: str) -> tuple[float, float]:
@@ -31,24 +32,36 @@ def collide(overlap: float, beta: float, rule: str) -> tuple[float, float]:
 
 @matplotlib.style.context(STYLE_FILE)
 def collision_plot(overlap: float, beta: float) -> Figure:
-    """What each key returns after two writes, over the overlap of the keys; the given overlap is marked."""
+    """What each key returns after two writes, over the overlap of the keys; the given overlap is marked.
+
+    The title says for which of the two keys the delta rule ends nearer to the written value than adding does.
+    """
     overlaps = np.linspace(-1, 1, 81)
     names = [f"{rule}, key {which}" for rule in ("add", "delta") for which in (1, 2)]
-    answers = [collide(overlap, beta, rule) for rule in ("add", "delta")]
-    off = [abs(first - FIRST) + abs(second - SECOND) for first, second in answers]
-    closer = "nearer" if off[1] < off[0] - 1e-9 else "no nearer"
-    fig, ax = axes(f"Overlap {overlap:.1f}, β = {beta:g}: correcting ends {closer} to what was written")
+    where = f"overlap {overlap:.1f}".replace("-", "−")
+    closer = _closer(overlap, beta)
+    fig, ax = axes(f"{where.capitalize()}, β = {beta:g}: delta is nearer to the value of {closer}")
+    for value, label in ((FIRST, f"written: {FIRST:g} and {SECOND:g}"), (SECOND, None)):
+        ax.axhline(value, label=label, color=PALE, linewidth=5, linestyle="-", marker="")
     for (name, look), (rule, which) in zip(
         looks_of(names).items(), [(r, i) for r in ("add", "delta") for i in (0, 1)], strict=True
     ):
         ax.plot(overlaps, [collide(c, beta, rule)[which] for c in overlaps], label=name, markevery=10, **look)
-    for value in (FIRST, SECOND):
-        ax.axhline(value, color=GREY, linewidth=1, linestyle=":")
-    ax.axvline(overlap, color=GREY, linewidth=1)
+    ax.axvline(overlap, label=where, color=GREY, linewidth=1, linestyle="-", marker="")
     ax.set(xlabel="overlap of the two keys", ylabel="returned (1, then 2 were written)")
-    ax.set_xlim(-1, 1)
+    ax.set_xlim(-1.05, 1.05)
     legend_below(fig, ax)
     return fig
+
+
+def _closer(overlap: float, beta: float) -> str:
+    """The keys whose answer is nearer to what was written with the delta rule than with adding."""
+    added, corrected = (collide(overlap, beta, rule) for rule in ("add", "delta"))
+    off = [(abs(a - v), abs(c - v)) for a, c, v in zip(added, corrected, (FIRST, SECOND), strict=True)]
+    first, second = (corrected < added - 1e-9 for added, corrected in off)
+    if first and second:
+        return "both keys"
+    return "key 1 only" if first else "key 2 only" if second else "neither key"
 
 
 @matplotlib.style.context(STYLE_FILE)

@@ -46,7 +46,7 @@ def discretisation_plot(
     for ax, delta in zip(panels, deltas, strict=True):
         _draw_sampled(ax, a, b, delta, on, until)
     top = abs(b / a)
-    panels[0].set(ylabel="state x", ylim=(-1.1 * top, 2.1 * top))
+    panels[0].set(ylabel="state x", ylim=(-1.6 * top, 2.5 * top))
     legend_below(fig, panels[0])
     return fig
 
@@ -62,7 +62,7 @@ def _draw_sampled(ax: Axes, a: float, b: float, delta: float, on: float, until: 
         x = sampled(a, b, delta, steps, round(on / delta), rule)
         line = look | {"linestyle": "" if rule == EXACT else look["linestyle"]}
         ax.plot([delta * n for n in range(steps + 1)], x, label=rule, **line)
-    kept = f"Δ = {delta:g}, 1 + aΔ = {1 + a * delta:g}".replace("-", "–")
+    kept = f"Δ = {delta:g}; 1 + aΔ = {1 + a * delta:g}".replace("-", "−")
     ax.set_title(kept, loc="center", fontweight="normal")
     ax.set(xlabel="time")
 
@@ -81,31 +81,35 @@ def impulse_plot(kernels: Mapping[str, Sequence[float]], *, title: str = "") -> 
     return fig
 
 
-def token_trace(delta: float, a: float, omega: float = 0.0, T: int = 48) -> list[float]:
-    """Impulse response of x' = (−a + iω) x + (a − iω) u, real part, sampled with zero-order hold: `T` numbers.
+def token_trace(delta: float, alpha: float, omega: float = 0.0, T: int = 48) -> list[float]:
+    """Impulse response of x' = (−α + iω) x + (α − iω) u, real part, sampled with zero-order hold: `T` numbers.
 
-    `a` > 0 is the rate of forgetting. Scaled so that a constant input ends at 1: keep + write = 1. Chapter 12.
+    `alpha` > 0 is the rate of forgetting. Scaled so that a constant input ends at 1: keep + write = 1. Chapter 12.
     """
-    if a <= 0 or delta <= 0 or T < 1:
-        raise ValueError(f"delta, a and T must be above 0, got {delta}, {a} and {T}")
-    keep = np.exp(delta * complex(-a, omega))
+    if alpha <= 0 or delta <= 0 or T < 1:
+        raise ValueError(f"delta, alpha and T must be above 0, got {delta}, {alpha} and {T}")
+    keep = np.exp(delta * complex(-alpha, omega))
     return [float((keep**t * (1 - keep)).real) for t in range(T)]
 
 
-def trace_plot(delta: float, a: float, omega: float = 0.0, T: int = 48, *, title: str = "") -> Figure:
-    """`token_trace` beside that of a system without rotation; the title says when half of it is forgotten."""
+def trace_plot(delta: float, alpha: float, omega: float = 0.0, T: int = 48, *, title: str = "") -> Figure:
+    """`token_trace` beside that of a system without rotation; the title says when half of it is forgotten.
+
+    It calls a trace swinging where one can see it: where it falls below 0 by 3 % of its largest number.
+    """
+    trace = token_trace(delta, alpha, omega, T)
     if not title:
-        swing = ", swinging" if omega else ""
-        title = f"What a token left fades by half every {half_life(delta, a):.3g} tokens{swing}"
-    kernels = {f"Δ = {delta:g}, a = –{a:g}, ω = {omega:g}": token_trace(delta, a, omega, T)}
+        swing = ", swinging" if min(trace) < -0.03 * max(trace) else ""
+        title = f"What a token left fades by half every {half_life(delta, alpha):.3g} tokens{swing}"
+    kernels = {f"Δ = {delta:g}, α = {alpha:g}, ω = {omega:g}": trace}
     if omega:
-        kernels["the same without rotation, ω = 0"] = token_trace(delta, a, 0.0, T)
+        kernels["the same without rotation, ω = 0"] = token_trace(delta, alpha, 0.0, T)
     return impulse_plot(kernels, title=title)
 
 
-def half_life(delta: float, a: float) -> float:
-    """Tokens until e^{−aΔt} is a half: ln 2 / (aΔ)."""
-    return math.log(2) / (a * delta)
+def half_life(delta: float, alpha: float) -> float:
+    """Tokens until e^{−αΔt} is a half: ln 2 / (αΔ)."""
+    return math.log(2) / (alpha * delta)
 
 
 @matplotlib.style.context(STYLE_FILE)

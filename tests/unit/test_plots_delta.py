@@ -32,10 +32,35 @@ def test_the_collision_marks_the_overlap_and_names_every_curve() -> None:
     assert {"add, key 1", "add, key 2", "delta, key 1", "delta, key 2"} < set(curves)
     x, y = curves["delta, key 1"].get_data()
     assert np.interp(0.8, x, y) == pytest.approx(plots.collide(0.8, 1.0, "delta")[0], abs=1e-3)
-    assert any(list(line.get_xdata()) == [0.8, 0.8] for line in ax.lines)
-    assert "nearer to what was written" in fig.get_suptitle().replace("\n", " ")
-    assert "no nearer" not in fig.get_suptitle().replace("\n", " ")
-    assert "no nearer" in plots.collision_plot(0.0, 1.0).get_suptitle().replace("\n", " ")
+    assert list(curves["overlap 0.8"].get_xdata()) == [0.8, 0.8]
+    assert list(curves["written: 1 and 2"].get_ydata()) == [1, 1]
+    (legend,) = fig.legends
+    assert {"written: 1 and 2", "overlap 0.8"} < {text.get_text() for text in legend.get_texts()}
+    low, high = ax.get_xlim()
+    assert low < -1.01, "no marker at the end is cut in half"
+    assert high > 1.01
+
+
+def test_a_curve_on_a_reference_line_leaves_some_of_it_to_be_seen() -> None:
+    lines = {line.get_label(): line for line in plots.collision_plot(0.8, 1.0).axes[0].lines}
+    reference, curve = lines["written: 1 and 2"], lines["delta, key 2"]
+    assert reference.get_linewidth() > 2 * curve.get_linewidth()
+    assert reference.get_color() != curve.get_color()
+
+
+@pytest.mark.parametrize(
+    ("overlap", "beta", "expected"),
+    [(0.8, 1.0, "both keys"), (-0.5, 1.0, "key 2 only"), (0.0, 1.0, "neither key")],
+)
+def test_the_title_names_the_keys_that_correcting_serves(overlap, beta, expected) -> None:
+    fig = plots.collision_plot(overlap, beta)
+    assert fig.get_suptitle().endswith(f"delta is nearer to the value of {expected}"), "in one row"
+    served = [
+        abs(plots.collide(overlap, beta, "delta")[key] - value)
+        < abs(plots.collide(overlap, beta, "add")[key] - value)
+        for key, value in ((0, 1), (1, 2))
+    ]
+    assert served == [expected == "both keys", expected != "neither key"]
 
 
 def test_the_switch_draws_one_row_a_setting() -> None:

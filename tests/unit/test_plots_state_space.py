@@ -71,6 +71,16 @@ def test_a_panel_for_each_step_size_with_both_samplings():
     assert fig.axes[0].get_ylabel() == "state x"
 
 
+def test_the_growth_of_euler_is_seen_to_its_last_point():
+    """The chapter's figure: its title says that Euler explodes."""
+    fig = DRAWINGS["sampled"]()
+    lines = {line.get_label(): line for line in fig.axes[-1].get_lines()}
+    low, high = fig.axes[-1].get_ylim()
+    assert low < min(lines["Euler"].get_ydata())
+    assert max(lines["Euler"].get_ydata()) < high
+    assert "1 + aΔ = −1.25" in fig.axes[-1].get_title()
+
+
 def test_step_sizes_that_miss_the_switch_are_named():
     with pytest.raises(ValueError, match=r"multiples of every step size, got 0\.7"):
         plots.discretisation_plot(-1.5, 1.5, (0.7,), on=3, until=9)
@@ -107,10 +117,22 @@ def test_a_trace_plot_compares_rotation_with_none_and_says_its_half_life():
     )
 
 
-@pytest.mark.parametrize(("delta", "a", "T"), [(0, 1, 4), (1, -1, 4), (1, 1, 0)])
-def test_numbers_without_a_trace_are_named(delta, a, T):
+@pytest.mark.parametrize(
+    ("delta", "alpha", "omega", "seen"),
+    [(0.3, 0.5, 4.0, True), (0.1, 0.5, 2.0, True), (1.0, 1.0, 0.5, False), (0.3, 0.5, 0.0, False)],
+)
+def test_a_title_says_swinging_where_one_can_see_it(delta, alpha, omega, seen):
+    fig = plots.trace_plot(delta, alpha, omega)
+    assert ("swinging" in fig.get_suptitle()) == seen
+    depth = -min(fig.axes[0].get_lines()[0].get_ydata()) / max(fig.axes[0].get_lines()[0].get_ydata())
+    assert (depth > 0.02) == seen
+    assert f"α = {alpha:g}" in fig.axes[0].get_lines()[0].get_label()
+
+
+@pytest.mark.parametrize(("delta", "alpha", "T"), [(0, 1, 4), (1, -1, 4), (1, 1, 0)])
+def test_numbers_without_a_trace_are_named(delta, alpha, T):
     with pytest.raises(ValueError, match="must be above 0"):
-        state_space.token_trace(delta, a, T=T)
+        state_space.token_trace(delta, alpha, T=T)
 
 
 # --- the tree ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ every option is explained, every objective asked for.
 """
 
 import random
+import re
 from collections.abc import Callable
 from functools import cache
 from itertools import combinations
@@ -175,6 +176,16 @@ def test_every_option_explains_itself(question: ChoiceQuestion) -> None:
         assert report.state == ("passed" if key == question.answer else "failed")
         assert report.message == f"{key}: {option.why}"
     assert len({option.text for option in question.options.values()}) == len(question.options)
+
+
+@pytest.mark.parametrize("id", ["15.3", "15.6"])
+def test_numbers_of_one_length_stand_under_each_other(id: str) -> None:
+    """A browser folds plain spaces, and prose has letters of different widths."""
+    rows = [line for line in find(id).question.splitlines() if line.startswith("`")]
+    assert len(rows) > 1
+    assert all(row.endswith("`") and " " not in row for row in rows)
+    ends = [[m.end() for m in re.finditer(r"[\d.,]+(?=[\s`])", row)][-5:] for row in rows]
+    assert ends.count(ends[0]) == len(rows)
 
 
 @pytest.mark.parametrize("question", of_kind(ChoiceQuestion))

@@ -15,11 +15,11 @@ def explorer():
 
 
 def test_it_opens_with_a_figure_and_the_numbers_of_its_sliders(explorer):
-    (delta, a, omega), text, figure = explorer
-    assert (delta.value, a.value, omega.value) == (0.3, 0.5, 0.0)
-    assert f"keeps {math.exp(-0.15):.3f}" in text.value
-    assert f"writes {1 - math.exp(-0.15):.3f}" in text.value
-    assert "after 4.62 tokens" in text.value
+    (delta, alpha, omega), text, figure = explorer
+    assert (delta.value, alpha.value, omega.value) == (0.1, 0.5, 0.0)
+    assert f"keeps {math.exp(-0.05):.3f}" in text.value
+    assert f"writes {1 - math.exp(-0.05):.3f}" in text.value
+    assert "after 13.9 tokens" in text.value
     assert "base64," in figure.value
 
 
@@ -29,6 +29,13 @@ def test_every_slider_changes_the_figure(explorer, which, value):
     before = figure.value
     sliders[which].value = value
     assert figure.value != before
+
+
+def test_the_words_speak_of_the_rotation_that_is_set(explorer):
+    (delta, _, omega), text, _ = explorer
+    delta.value, omega.value = 1.0, 0.5
+    assert f"turned by {math.degrees(0.5):.3g}°" in text.value
+    assert "writes" not in text.value, "with rotation, what is written is no longer 1 − keep"
 
 
 def test_the_ends_of_delta_ignore_and_overwrite(explorer):
