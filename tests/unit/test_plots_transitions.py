@@ -75,7 +75,7 @@ def test_all_models_can_be_read_and_a_chapter_stands_out():
     for name in RECURRENT:
         assert any(f"{NAMES[name]} ({REGISTRY[name].chapter})" in text for text in plain)
     assert marked["DeltaNet (11)"].get_alpha() == 1
-    assert marked["RetNet (10),  Lightning (10)"].get_alpha()  == pytest.approx(0.55)
+    assert marked["RetNet (10),  Lightning (10)"].get_alpha() == pytest.approx(0.55)
     assert plain["RetNet (10),  Lightning (10)"].get_alpha() == 1
     with pytest.raises(ValueError, match="highlight must be one of 08, 10, 11, 12 or None, got '03'"):
         transition_table("03")
