@@ -23,10 +23,21 @@ INTRODUCTION = (
 # Voilà's page asks another host for icons that no widget of ours has.
 HEADERS = {"Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"}
 
+# ipywidgets writes a slider's name beside it and does not give it to the handle, which is what a screen reader reads.
+NAME_SLIDERS = """
+const name = () => document.querySelectorAll('.widget-slider [role=slider]:not([aria-label])').forEach(handle => {
+  const label = handle.closest('.widget-slider').querySelector('.widget-label').textContent
+  if (label) handle.setAttribute('aria-label', label)
+})
+new MutationObserver(name).observe(document.body, {childList: true, subtree: true})
+name()
+"""
+
 
 def notebook(course: Course) -> dict[str, Any]:
     """A notebook with each chapter's widget under the chapter's title."""
-    cells = [_markdown(f"# {course.title}: explore\n\n{INTRODUCTION}")]
+    naming = f'display({{"application/javascript": {NAME_SLIDERS!r}}}, raw=True)'
+    cells = [_markdown(f"# {course.title}: explore\n\n{INTRODUCTION}"), _code(naming)]
     for number in EXPLORERS:
         cells.append(_markdown(f"## {number} · {course.chapter(number).title}"))
         cells.append(_code(f'from course_lib.widgets import EXPLORERS\n\nEXPLORERS["{number}"]()'))

@@ -1,5 +1,8 @@
-"""`course explore` in a browser: every widget is there and answers, and nothing is fetched from elsewhere."""
+"""`course explore` in a browser: every widget is there and answers, screen readers can name its controls, and nothing
+is fetched from elsewhere.
+"""
 
+import axe
 from moving import move_every_control
 from playwright.sync_api import expect
 from servers import free_port, serving
@@ -26,6 +29,8 @@ def test_every_widget_is_on_the_page_and_answers(checkout, chromium, screenshots
         for number, widget in zip(EXPLORERS, widgets.all(), strict=True):
             assert load().chapter(number).title in page.content()
             move_every_control(widget)
+        page.evaluate(axe.source())
+        assert axe.grave(page) == []
         page.locator("#rendered_cells").screenshot(path=screenshots / "explore.png")
         page.close()
     assert elsewhere == []

@@ -6,11 +6,11 @@ COURSE_SITE names a folder that `course site` made; without it the site is built
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import axe
 import pytest
 
 from course_lib import course
@@ -19,8 +19,6 @@ from course_lib.authoring.site import build, links
 ROOT = Path(__file__).parents[2]
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
-# axe's preload reads style sheets anew, which a page opened as a file may not do.
-AXE = "axe.run(document, {resultTypes: ['violations'], preload: false})"
 
 
 @dataclass
@@ -50,19 +48,16 @@ def site() -> Path:
 @pytest.fixture(scope="session")
 def visits(site: Path, chromium: Any) -> list[Visit]:
     """Every page at every width, each loaded once."""
-    axe = (build.vendored(ROOT / "build" / "site-packages") / "axe-core" / "axe.min.js").read_text(
-        encoding="utf-8"
-    )
     names = sorted(p.relative_to(site).as_posix() for p in site.rglob("*.html") if "_static" not in p.parts)
     seen = []
     for width in WIDTHS:
         context = chromium.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
-        seen += [visit(context, site, name, width, axe) for name in names]
+        seen += [visit(context, site, name, width) for name in names]
         context.close()
     return seen
 
 
-def visit(context: Any, site: Path, name: str, width: int, axe: str) -> Visit:
+def visit(context: Any, site: Path, name: str, width: int) -> Visit:
     tab, record = context.new_page(), Visit(name, width)
     tab.on("request", lambda r: record.remote.append(r.url) if r.url.startswith("http") else None)
     tab.on("requestfailed", lambda r: record.errors.append(f"{r.url} failed"))
@@ -76,20 +71,14 @@ def visit(context: Any, site: Path, name: str, width: int, axe: str) -> Visit:
     record.poor_images = tab.evaluate(
         "[...document.images].filter(i => i.alt.length < 40).map(i => i.outerHTML)"
     )
-    tab.evaluate(axe)
+    tab.evaluate(axe.source())
     for theme in THEMES:
         tab.emulate_media(color_scheme=theme)
         tab.wait_for_function(f"document.documentElement.dataset.theme == '{theme}'")
         record.grounds[theme] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-        record.violations += [f"{theme}: {line}" for line in grave(tab.evaluate(AXE))]
+        record.violations += [f"{theme}: {line}" for line in axe.grave(tab)]
     tab.close()
     return record
-
-
-def grave(report: dict[str, Any]) -> Iterator[str]:
-    for found in report["violations"]:
-        if found["impact"] in ("serious", "critical"):
-            yield f"{found['id']} × {len(found['nodes'])}: {found['nodes'][0]['html'][:200]}"
 
 
 def test_every_kind_of_page_was_seen(visits):
