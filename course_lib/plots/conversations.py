@@ -9,12 +9,14 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from course_lib import cost
 from course_lib.attention.checks import choose
 from course_lib.cache import Cache, DeltaState, FullCache, QuantisedCache, SinkCache, WindowCache
 from course_lib.plots.base import GREY, STYLE_FILE, legend_below, looks_of, set_title
 from course_lib.plots.caches import size_text
+from course_lib.plots.curves import _value_ticks
 from course_lib.tasks import chat, remembered
 
 Curve = Mapping[int, float]
@@ -22,6 +24,7 @@ CHAT = {"turns": 60, "facts": 30}  # of the widget: 3,560 words
 CHATS, K, SHARP = 3, 64, 30.0
 TOKEN = 2 * K * 4  # bytes of a cached token, in float32
 PINNED = 4  # sinks of the widget
+STRIP = 0.86  # of a row's height
 
 
 @matplotlib.style.context(STYLE_FILE)
@@ -52,10 +55,15 @@ def _draw_turns(ax: Axes, quantity: str, curves: Mapping[str, Curve], looks: Map
         later.remove(curve)
         wide = {"linewidth": 4.5, "markersize": 10} if curve in later else {}
         ax.plot(*zip(*sorted(curve.items()), strict=True), label=name, **looks[name] | {"alpha": 0.85} | wide)
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    ax.yaxis.set_minor_formatter(ticker.NullFormatter())
+    _log_numbers(ax)
     ax.set(xlabel="turn", ylabel=quantity)
+
+
+def _log_numbers(ax: Axes) -> None:
+    """A log y axis of plain numbers, several of them however short it is."""
+    ax.set_yscale("log")
+    _value_ticks(ax, "time")
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 @matplotlib.style.context(STYLE_FILE)
@@ -84,10 +92,7 @@ def told_plot(recall: Mapping[str, Curve], *, title: str) -> Figure:
         extent=(-0.5, len(turns) - 0.5, len(rows) - 0.5, -0.5),
     )
     ax.set_yticks(range(len(rows)), list(recall))
-    ax.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
-    ax.grid(False)
-    ax.grid(which="minor", axis="y", color="white", linewidth=3)
-    ax.tick_params(which="minor", length=0)
+    _frame_strips(ax, rows.shape)
     shown = np.unique(np.linspace(0, len(turns) - 1, min(8, len(turns))).round().astype(int))
     ax.set_xticks(shown, [str(turns[i]) for i in shown])
     ax.set_xlabel("told in turn")
@@ -103,6 +108,19 @@ def told_plot(recall: Mapping[str, Curve], *, title: str) -> Figure:
         image, ax=ax, label="comes back", format=ticker.PercentFormatter(1.0), ticks=[0, 0.5, 1], pad=0.08
     )
     return fig
+
+
+def _frame_strips(ax: Axes, shape: tuple[int, int]) -> None:
+    """White between the rows of an image, and a thin frame around each: a row of zeros is nearly white itself."""
+    height, width = shape
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    gap = (1 - STRIP) / 2
+    for y in range(height):
+        for edge in (y - 0.5, y + 0.5 - gap):
+            ax.add_patch(Rectangle((-0.5, edge), width, gap, facecolor="white", edgecolor="none"))
+        frame = {"fill": False, "edgecolor": GREY, "linewidth": 0.8, "clip_on": False}
+        ax.add_patch(Rectangle((-0.5, y - STRIP / 2), width, STRIP, **frame))
 
 
 class Memory(NamedTuple):
@@ -195,9 +213,7 @@ def conversation_plot(strategy: str, budget: int) -> Figure:
     look = looks_of([strategy])[strategy]
     left.plot(list(nbytes), [n / 1e3 for n in nbytes.values()], **look | {"marker": ""}, label="carried")
     left.axhline(budget / 1e3, color=GREY, linestyle=":", linewidth=1.2, label="budget")
-    left.set_yscale("log")
-    left.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    left.yaxis.set_minor_formatter(ticker.NullFormatter())
+    _log_numbers(left)
     left.set(xlabel="turn", ylabel="carried (kB)")
     right.plot(list(recall), list(recall.values()), **look)
     right.set(xlabel="told in turn", ylabel="comes back at the end", ylim=(-0.04, 1.06))

@@ -66,6 +66,22 @@ def test_a_strip_has_a_cell_for_each_fact_and_its_average_beside_it():
     assert ax.get_xlabel() == "told in turn"
 
 
+def test_a_strip_of_nothing_shows_where_it_is():
+    ax = plots.told_plot(TOLD, title="A title").axes[0]
+    frames = [patch.get_bbox() for patch in ax.patches if not patch.get_fill()]
+    assert [(box.x0, box.x1) for box in frames] == [(-0.5, 2.5)] * 2
+    assert frames[0].y0 < 0 < frames[0].y1 < frames[1].y0 < 1 < frames[1].y1
+
+
+@pytest.mark.parametrize(
+    "curve", [{1: 0.05, 40: 0.47}, {1: 30.7, 60: 262.0}, {1: 3.2, 9: 4.1}, {1: 0.1, 9: 900.0}]
+)
+def test_an_axis_of_numbers_shows_more_than_one(curve):
+    ax = plots.turns_plot({"ms": {"full": curve}}, title="").axes[0]
+    low, high = ax.get_ylim()
+    assert 3 <= sum(low <= tick <= high for tick in ax.get_yticks()) <= 7
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [({}, "at least one strategy"), (TOLD | {"other": {1: 1.0}}, "turns of 'other' must be")],
