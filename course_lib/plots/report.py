@@ -113,31 +113,29 @@ def needle_plot(
 
 @matplotlib.style.context(STYLE_FILE)
 def card_plot(card: Card, axes_of: Mapping[str, Axis], *, title: str) -> Figure:
-    """The report card: a row for each mechanism, a column for each axis, a point for each seed.
+    """The report card: a panel for each axis, four side by side; in it a row for each mechanism, a point for each seed.
 
-    card: mechanism -> axis -> values of the seeds. An arrow at the column's name says which way is better. Raises
-    ValueError for an empty card or a mechanism that lacks an axis.
+    card: mechanism -> axis -> values of the seeds. Each panel's name says which way is better. Raises ValueError for an
+    empty card or a mechanism that lacks an axis.
     """
     _check_card(card, axes_of)
     names, columns = list(card), list(axes_of)
-    fig = Figure(figsize=(9.2, 1.6 + 0.42 * len(names)), layout="constrained")
-    set_title(fig, title)
-    axs = fig.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    fig, axs = _small_multiples(len(columns), title, height=0.8 + 0.27 * len(names), sharey=True)
     looks = looks_of(names)
-    for ax, column in zip(axs, columns, strict=True):
+    for ax, column in zip(axs, columns, strict=False):
         what = axes_of[column]
         for y, name in enumerate(names):
             values = list(card[name][column])
             ax.plot(values, [y] * len(values), **looks[name] | HOLLOW)
+        ax.margins(x=0.15)
         _scale(ax.xaxis, ax.set_xscale, what)
         if what.percent:
             ax.set_xlim(-0.1, 1.1)
             ax.set_xticks([0, 0.5, 1])
+        direction = "more" if what.high else "less"
         ax.set_title(
-            f"{what.label}\n{'more' if what.high else 'less'} is better", fontweight="normal", fontsize=8
+            f"{' '.join(what.label.split())}\n{direction} is better", fontweight="normal", fontsize=10
         )
-        ax.tick_params(labelsize=8)
-        ax.margins(x=0.15)
     axs[0].set_yticks(range(len(names)), names)
     axs[0].set_ylim(len(names) - 0.5, -0.5)
     return fig
@@ -152,16 +150,18 @@ def front_plot(card: Card, x: str, y: str, axes_of: Mapping[str, Axis], *, title
     """
     on_front = front_of(card, x, y, axes_of)
     fig, ax = axes(title or f"On the front: {'; '.join(on_front)}")
-    for name, look in looks_of(list(card)).items():
+    for i, (name, look) in enumerate(looks_of(list(card)).items()):
         pairs = _seeds(card[name][x], card[name][y])
-        ax.plot(*zip(*pairs, strict=True), label=name, **look | HOLLOW | {"markersize": 8})
+        nested = {"markersize": (6.5, 9.5)[i % 2], "zorder": 3 - i / 100}  # small ones on top
+        ax.plot(*zip(*pairs, strict=True), label=name, **look | HOLLOW | nested)
     medians = [(median(card[name][x]), median(card[name][y])) for name in on_front]
-    ring = {"marker": "o", "linestyle": "", "markersize": 20, "markerfacecolor": "none"}
-    ax.plot(*zip(*medians, strict=True), label="on the front (median)", color=GREY, **ring)
+    ring = {"color": GREY, "marker": "o", "linestyle": "", "markerfacecolor": "none"}
+    ax.plot(*zip(*medians, strict=True), markersize=20, **ring)
+    ax.plot([], [], label="on the front (median)", markersize=11, **ring)  # fits a line of the legend
+    ax.margins(0.12)
     for axis, scale, column in ((ax.xaxis, ax.set_xscale, x), (ax.yaxis, ax.set_yscale, y)):
         _scale(axis, scale, axes_of[column])
     ax.set(xlabel=_with_direction(axes_of[x]), ylabel=_with_direction(axes_of[y]))
-    ax.margins(0.12)
     legend_below(fig, ax)
     return fig
 
@@ -208,19 +208,30 @@ def _with_direction(axis: Axis) -> str:
 def _scale(axis, set_scale, what: Axis) -> None:
     if what.log:
         set_scale("log")
-        low, high = axis.get_data_interval()
-        decades = ticker.LogLocator(subs=(1,) if high > 20 * low else (1, 2, 5))
-        axis.set_major_locator(decades if high > 5 * low else ticker.MaxNLocator(2))
+        axis.set_major_locator(ticker.FixedLocator(log_places(*axis.get_view_interval())))
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     if what.percent:
         axis.set_major_formatter(ticker.PercentFormatter(1.0))
 
 
-def _small_multiples(n: int, title: str, **shared: bool) -> tuple[Figure, list[Axes]]:
+def log_places(low: float, high: float) -> list[float]:
+    """At most five round numbers from low to high, for a short log axis: 1, 2, 5 a decade, or 1, 3, or 1 alone."""
+    for subs in ((1, 2, 5), (1, 3), (1,)):
+        places = ticker.LogLocator(subs=subs, numticks=5).tick_values(low, high)
+        inside = [float(place) for place in places if low <= place <= high]
+        if len(inside) <= 5:
+            break
+    if len(inside) < 2:
+        inside = [float(x) for x in ticker.MaxNLocator(4).tick_values(low, high) if low <= x <= high]
+    return inside
+
+
+def _small_multiples(n: int, title: str, height: float = 2.2, **shared: bool) -> tuple[Figure, list[Axes]]:
+    """Panels of that height in rows of four; the places after the last one stay empty."""
     columns = min(n, COLUMNS)
     rows = -(-n // columns)
-    fig = Figure(figsize=(9.2 if columns > 2 else 7, 1.2 + 2.2 * rows), layout="constrained")
+    fig = Figure(figsize=(9.2 if columns > 2 else 7, 1.2 + height * rows), layout="constrained")
     set_title(fig, title)
     axs = list(fig.subplots(rows, columns, squeeze=False, **shared).flatten())
     for ax in axs[n:]:

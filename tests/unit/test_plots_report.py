@@ -5,6 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from course_lib import plots
 from course_lib.plots import Axis
+from course_lib.plots.report import log_places
 
 AXES = {
     "recall": Axis("right", high=True, percent=True),
@@ -111,10 +112,44 @@ def test_the_front_is_ringed_and_named():
     assert words(fig) == "On the front: softmax; state"
     assert list(lines(ax)["softmax"].get_xdata()) == [1000, 1000, 1000]
     assert list(lines(ax)["softmax"].get_ydata()) == [1.0, 0.98, 0.99]
-    ring = lines(ax)["on the front (median)"]
+    (ring,) = (line for line in ax.get_lines() if line.get_markersize() == 20)
     assert list(zip(ring.get_xdata(), ring.get_ydata(), strict=True)) == [(1000, 0.99), (10, 0.6)]
     assert ax.get_xlabel() == "kB carried (less is better)"
     assert words(drawn(plots.front_plot(CARD, "ms", "recall", AXES, title="Mine"))) == "Mine"
+
+
+def test_a_legend_entry_of_the_front_stays_in_its_line():
+    fig = drawn(plots.front_plot(CARD, "bytes", "recall", AXES))
+    (legend,) = fig.legends
+    ring = legend.legend_handles[-1]
+    assert ring.get_markersize() < legend.get_texts()[-1].get_fontsize() * 1.3
+
+
+def test_a_mechanism_in_the_place_of_another_is_smaller_and_on_top():
+    fig = plots.front_plot({"one": CARD["state"], "two": CARD["state"]}, "bytes", "recall", AXES)
+    inner, outer = (lines(fig.axes[0])[name] for name in ("one", "two"))
+    assert inner.get_markersize() < outer.get_markersize()
+    assert inner.get_zorder() > outer.get_zorder()
+
+
+def test_the_card_goes_on_in_a_second_row():
+    axes_of = {f"{name} {i}": axis for i in range(2) for name, axis in AXES.items()}
+    card = {name: {f"{a} {i}": row[a] for i in range(2) for a in AXES} for name, row in CARD.items()}
+    fig = drawn(plots.card_plot(card, axes_of, title="Six"))
+    shown = [ax for ax in fig.axes if ax.axison]
+    assert len(shown) == 6
+    assert [t.get_text() for t in shown[4].get_yticklabels()] == list(CARD), "each row names the mechanisms"
+    assert not shown[0].get_window_extent().overlaps(shown[4].get_window_extent())
+    assert {text.get_fontsize() for ax in shown for text in (ax._left_title, *ax.get_xticklabels())} == {10}
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.8, 1.5), (1.8, 4.4), (0.7, 2.9), (2, 19), (0.5, 800), (1e-5, 1e7)]
+)
+def test_a_short_log_axis_has_a_few_round_numbers(low, high):
+    places = log_places(low, high)
+    assert 2 <= len(places) <= 5
+    assert all(low <= x <= high and float(f"{x:.3g}") == pytest.approx(x) for x in places)
 
 
 def test_what_does_not_fit_is_named():
