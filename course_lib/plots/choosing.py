@@ -1,6 +1,9 @@
 """A choice between architectures: what each costs by length, who wins where, what reverses it, what it is made of."""
 
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -10,14 +13,28 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, looks_of, set_title
+from course_lib.plots.report import log_places
 from course_lib.timing import _format
 
 NOBODY = "–"
 PALE = 0.45  # of a colour, so that black letters stand out on it
-SCALES = {
-    "seconds": (_format.seconds, "time"),
-    "memory": (_format.size, "memory"),
-    "recall": (lambda x: f"{x:.0%}", "recall"),
+SPAN = 4.0  # of a log axis, at least: what differs by a few percent lies close together
+ROOM = 40  # factor on the axis beyond the longest bar, where its label stands
+
+
+class Panel(NamedTuple):
+    """written: value -> text.  label: of the axis.  limit: name of its line.  base: of a log axis, or None."""
+
+    written: Callable[[float], str]
+    label: str
+    limit: str
+    base: int | None
+
+
+PANELS = {
+    "seconds": Panel(_format.seconds, "time", "limit", 10),
+    "memory": Panel(_format.size, "memory", "limit", 2),
+    "recall": Panel(lambda x: f"{x:.0%}", "recall", "floor", None),
 }
 
 
@@ -132,34 +149,42 @@ def _pale(colour: str) -> tuple[float, ...]:
 def flip_plot(flips: Mapping[str, tuple[float, str | None]], *, title: str, reach: float) -> Figure:
     """By what factor each assumption must move before another choice is made: a bar from 1, the nearest on top.
 
-    flips: assumption -> (factor, the choice there). On a log axis halving and doubling are equally far. Raises
-    ValueError for no assumption, and for a factor outside 1/reach … reach.
+    flips: assumption -> (factor, the choice there); a factor below 1 is written as what divides. On a log axis halving
+    and doubling are equally far. Raises ValueError for no assumption, and for a factor outside 1/reach … reach.
     """
     if not flips:
         raise ValueError("flips must hold at least one assumption, got none")
-    fig, ax = axes(title, figsize=(7.0, 1.7 + 0.42 * len(flips)))
+    fig, ax = axes(title, figsize=(8.2, 1.7 + 0.42 * len(flips)))
     look = looks_of(["moved"])["moved"]
     ordered = sorted(flips.items(), key=lambda item: abs(np.log(item[1][0])))
     for y, (name, (factor, choice)) in enumerate(ordered):
         if not 1 / reach <= factor <= reach:
             raise ValueError(f"the factor of {name!r} must be within {reach:g}, got {factor:g}")
         ax.plot([1, factor], [y, y], **look | {"marker": "", "linewidth": 6, "solid_capstyle": "butt"})
+        grows = factor >= 1
         ax.annotate(
-            f"× {factor:.3g}: {choice or 'none of them'}",
-            (max(1, factor), y),
-            xytext=(7, 0),
+            f"{_times(factor)}: {choice or 'none of them'}",
+            (factor, y),
+            xytext=(7 if grows else -7, 0),
             textcoords="offset points",
+            ha="left" if grows else "right",
             va="center",
+            fontsize=10,
         )
     ax.axvline(1, color=GREY, linewidth=1)
     ax.set_xscale("log", base=2)
-    ax.set_xlim(1 / reach / 1.3, reach * 16)
+    ax.set_xlim(1 / reach / ROOM, reach * ROOM)
     ax.set_xticks([2.0**i for i in range(-6, 7, 2) if 1 / reach <= 2.0**i <= reach])
-    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"× {x:g}" if x >= 1 else f"÷ {1 / x:g}"))
-    ax.set_yticks(range(len(ordered)), [name for name, _ in ordered])
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: _times(x)))
+    ax.set_yticks(range(len(ordered)), [name.replace("_", " ") for name, _ in ordered])
+    ax.grid(visible=False, axis="y")  # through the labels
     ax.set_ylim(len(ordered) - 0.5, -0.5)
     ax.set(xlabel="factor at which the choice changes")
     return fig
+
+
+def _times(factor: float) -> str:
+    return f"× {factor:.3g}" if factor >= 1 else f"÷ {1 / factor:.3g}"
 
 
 @matplotlib.style.context(STYLE_FILE)
@@ -177,33 +202,77 @@ def decision_plot(
     """
     if choice is not None and choice not in costs:
         raise ValueError(f"choice must be one of {', '.join(costs)}, got {choice!r}")
-    fig = Figure(figsize=(8.2, 1.7 + 0.4 * len(costs)), layout="constrained")
+    fig = Figure(figsize=(8.2, 2.0 + 0.4 * len(costs)), layout="constrained")
     set_title(fig, title)
-    for i, (ax, (what, (written, label))) in enumerate(zip(fig.subplots(1, 3), SCALES.items(), strict=True)):
-        for y, (name, look) in enumerate(looks_of(list(costs)).items()):
-            value = costs[name][what]
-            if value is None:
-                ax.annotate(
-                    "not measured", (0.5, y), xycoords=("axes fraction", "data"), ha="center", va="center"
-                )
-                continue
-            filled = {} if name == choice else {"markerfacecolor": "white"}
-            ax.plot([value], [y], **look | {"markersize": 9, "markeredgewidth": 1.8} | filled)
-            ax.annotate(
-                written(value), (value, y), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9
-            )
-        if what in limits:
-            ax.axvline(limits[what], color=GREY, linestyle="--", linewidth=1.2)
-        if what == "recall":
+    axs = fig.subplots(1, len(PANELS), sharey=True)
+    for ax, (what, panel) in zip(axs, PANELS.items(), strict=True):
+        limit = limits.get(what)
+        _draw_values(ax, {name: row[what] for name, row in costs.items()}, panel, choice)
+        if panel.base is None:
             ax.set_xlim(-0.12, 1.15)
-            ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
-            ax.set_xticks([0, 0.5, 1])
+            ax.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
         else:
-            ax.set_xscale("log")
-            ax.margins(x=0.3)
-            ax.xaxis.set_major_locator(ticker.NullLocator())
-            ax.xaxis.set_minor_locator(ticker.NullLocator())
-        ax.set_yticks(range(len(costs)), list(costs) if i == 0 else [""] * len(costs))
-        ax.set_ylim(len(costs) - 0.4, -0.8)
-        ax.set(xlabel=label)
+            _log_axis(ax, [row[what] for row in costs.values()] + [limit], panel)
+        if limit is not None:
+            _draw_limit(ax, limit, panel)
+        ax.set(xlabel=panel.label)
+    axs[0].set_yticks(range(len(costs)), list(costs))
+    axs[0].set_ylim(len(costs) - 0.4, -1.2)  # the names of the limits stand above the first row
     return fig
+
+
+def _draw_values(ax: Axes, values: Mapping[str, float | None], panel: Panel, choice: str | None) -> None:
+    """A point for each architecture, its value on white above it, so that no line runs through the number."""
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    for y, (name, look) in enumerate(looks_of(list(values)).items()):
+        value = values[name]
+        if value is None:
+            middle = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "center", "bbox": white}
+            ax.annotate("not measured", (0.5, y), **middle)
+            continue
+        filled = {} if name == choice else {"markerfacecolor": "white"}
+        ax.plot([value], [y], **look | {"markersize": 9, "markeredgewidth": 1.8, "zorder": 4} | filled)
+        above = {
+            "xytext": (0, 8),
+            "textcoords": "offset points",
+            "ha": "center",
+            "fontsize": 9,
+            "bbox": white,
+        }
+        ax.annotate(panel.written(value), (value, y), **above)
+
+
+def _draw_limit(ax: Axes, limit: float, panel: Panel) -> None:
+    """A dashed line with its name at the top, on the side where there is more room."""
+    ax.axvline(limit, color=GREY, linestyle="--", linewidth=1.2)
+    place = ax.transAxes.inverted().transform(ax.transData.transform((limit, 0)))[0]
+    side = -1 if place > 0.5 else 1
+    ax.annotate(
+        f"{panel.limit} {panel.written(limit)}",
+        (limit, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(4 * side, -2),
+        textcoords="offset points",
+        ha="right" if side < 0 else "left",
+        va="top",
+        fontsize=9,
+        color=GREY,
+    )
+
+
+def _round(text: str) -> str:
+    """10 s of 10.0 s."""
+    return re.sub(r"\.0+(?= )", "", text)
+
+
+def _log_axis(ax: Axes, values: Sequence[float | None], panel: Panel) -> None:
+    """A log axis around the values that spans a factor of 4 at least, with a few round numbers."""
+    there = [x for x in values if x is not None] or [1.0]
+    low, high = min(there), max(there)
+    middle, half = math.sqrt(low * high), max(math.sqrt(high / low), math.sqrt(SPAN)) ** 1.4
+    ax.set_xscale("log")
+    ax.set_xlim(middle / half, middle * half)
+    ax.xaxis.set_major_locator(ticker.FixedLocator(log_places(*ax.get_xlim(), base=panel.base)))
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _round(panel.written(value))))
+    ax.tick_params(axis="x", labelsize=9)

@@ -215,12 +215,12 @@ def _scale(axis, set_scale, what: Axis) -> None:
         axis.set_major_formatter(ticker.PercentFormatter(1.0))
 
 
-def log_places(low: float, high: float) -> list[float]:
-    """At most five round numbers from low to high, for a short log axis: 1, 2, 5 a decade, or 1, 3, or 1 alone."""
-    for subs in ((1, 2, 5), (1, 3), (1,)):
-        places = ticker.LogLocator(subs=subs, numticks=5).tick_values(low, high)
+def log_places(low: float, high: float, base: int = 10) -> list[float]:
+    """At most four round numbers for a short log axis: 1, 2, 5 a decade, or 1, 3, or powers of the base alone."""
+    for subs in ((1, 2, 5), (1, 3), (1,)) if base == 10 else ((1,),):
+        places = ticker.LogLocator(base, subs, numticks=4 if subs == (1,) else 99).tick_values(low, high)
         inside = [float(place) for place in places if low <= place <= high]
-        if len(inside) <= 5:
+        if len(inside) <= 4:
             break
     if len(inside) < 2:
         inside = [float(x) for x in ticker.MaxNLocator(4).tick_values(low, high) if low <= x <= high]

@@ -96,10 +96,21 @@ def test_flips_are_bars_from_1_the_nearest_on_top():
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["recall of Z", "prompt", "memory"]
     bars = [line.get_xydata().tolist() for line in ax.get_lines()[:3]]
     assert bars == [[[1, 0], [0.95, 0]], [[1, 1], [4, 1]], [[1, 2], [0.125, 2]]]
-    assert [text.get_text() for text in ax.texts] == ["× 0.95: X", "× 4: Y", "× 0.125: none of them"]
+    assert [text.get_text() for text in ax.texts] == ["÷ 1.05: X", "× 4: Y", "÷ 8: none of them"]
     assert ax.get_xscale() == "log"
     low, high = ax.get_ylim()
     assert low > high, "the first is on top"
+
+
+def test_a_flip_is_labelled_at_the_end_of_its_bar_inside_the_axes():
+    far = {"contracts: memory_bytes": (1 / 16, None), "contracts: recall floor": (16.0, None)}
+    (ax,) = drawn(plots.flip_plot(far, title="A title", reach=16)).axes
+    frame = ax.get_window_extent()
+    ends = [ax.transData.transform((factor, 0))[0] for factor, _ in far.values()]
+    left, right = (text.get_window_extent() for text in ax.texts)
+    assert frame.x0 < left.x0 < left.x1 < ends[0]
+    assert ends[1] < right.x0 < right.x1 < frame.x1
+    assert ax.get_yticklabels()[0].get_text() == "contracts: memory bytes"
 
 
 @pytest.mark.parametrize(("flips", "words"), [({}, "at least one"), ({"a": (20.0, "X")}, "'a' must be")])
@@ -116,9 +127,37 @@ def test_a_decision_shows_costs_limits_and_the_choice():
     assert [text.get_text() for text in seconds.texts] == ["12.0 s", "3.00 s"]
     assert set(memory.get_lines()[-1].get_xdata()) == {2e9}
     assert set(recall.get_lines()[-1].get_xdata()) == {0.9}
-    assert [text.get_text() for text in recall.texts] == ["100%", "not measured"]
+    assert [text.get_text() for text in recall.texts] == ["100%", "not measured", "floor 90%"]
+    assert memory.texts[-1].get_text() == "limit 1.86 GiB"
     assert [tick.get_text() for tick in seconds.get_yticklabels()] == ["X", "Y"]
     assert [ax.get_xlabel() for ax in fig.axes] == ["time", "memory", "recall"]
+
+
+def test_costs_that_hardly_differ_lie_close_together_on_an_axis_with_numbers():
+    near = {"X": COSTS["X"] | {"seconds": 94.2}, "Y": COSTS["Y"] | {"seconds": 92.4}}
+    seconds, memory, _ = drawn(plots.decision_plot(near, limits={}, choice="Y", title="")).axes
+    x, y = (
+        seconds.transAxes.inverted().transform(line.get_window_extent().p0) for line in seconds.get_lines()
+    )
+    assert 0 < x[0] - y[0] < 0.02
+    for ax in (seconds, memory):
+        low, high = ax.get_xlim()
+        assert sum(low < at < high for at in ax.get_xticks()) >= 2
+    assert [t.get_text() for t in seconds.get_xticklabels()] == ["50 s", "100 s", "200 s"]
+
+
+def test_the_name_of_a_limit_covers_no_value():
+    costs = dict.fromkeys("ABCDEF", COSTS["X"])
+    limits = {"memory": 3.9e9, "recall": 0.95}
+    for ax in drawn(plots.decision_plot(costs, limits=limits, choice="A", title="")).axes[1:]:
+        *values, limit = (text.get_window_extent() for text in ax.texts)
+        assert not any(limit.overlaps(value) for value in values)
+
+
+def test_a_panel_that_nobody_measured_says_so():
+    unknown = {"X": dict.fromkeys(("seconds", "memory", "recall"))}
+    fig = drawn(plots.decision_plot(unknown, limits={}, choice=None, title=""))
+    assert [[text.get_text() for text in ax.texts] for ax in fig.axes] == [["not measured"]] * 3
 
 
 def test_nobody_may_be_chosen_but_no_stranger():
