@@ -208,21 +208,24 @@ def _with_direction(axis: Axis) -> str:
 def _scale(axis, set_scale, what: Axis) -> None:
     if what.log:
         set_scale("log")
-        axis.set_major_locator(ticker.FixedLocator(log_places(*axis.get_view_interval())))
+        axis.set_major_locator(ticker.FixedLocator(log_places(*axis.get_view_interval(), least=3)))
         axis.set_minor_locator(ticker.NullLocator())
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     if what.percent:
         axis.set_major_formatter(ticker.PercentFormatter(1.0))
 
 
-def log_places(low: float, high: float, base: int = 10) -> list[float]:
-    """At most four round numbers for a short log axis: 1, 2, 5 a decade, or 1, 3, or powers of the base alone."""
+def log_places(low: float, high: float, base: int = 10, least: int = 2) -> list[float]:
+    """At most four round numbers for a short log axis: 1, 2, 5 a decade, or 1, 3, or powers of the base alone.
+
+    Where those are fewer than `least`, equally spaced ones.
+    """
     for subs in ((1, 2, 5), (1, 3), (1,)) if base == 10 else ((1,),):
         places = ticker.LogLocator(base, subs, numticks=4 if subs == (1,) else 99).tick_values(low, high)
         inside = [float(place) for place in places if low <= place <= high]
         if len(inside) <= 4:
             break
-    if len(inside) < 2:
+    if len(inside) < least:
         inside = [float(x) for x in ticker.MaxNLocator(4).tick_values(low, high) if low <= x <= high]
     return inside
 

@@ -145,11 +145,11 @@ def test_the_card_goes_on_in_a_second_row():
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0.8, 1.5), (1.8, 4.4), (0.7, 2.9), (2, 19), (0.5, 800), (1e-5, 1e7)]
+    ("low", "high"), [(0.8, 1.5), (1.8, 4.4), (0.7, 2.9), (2, 19), (10.2, 57), (0.5, 800), (1e-5, 1e7)]
 )
 def test_a_short_log_axis_has_a_few_round_numbers(low, high):
-    places = log_places(low, high)
-    assert 2 <= len(places) <= 4
+    places = log_places(low, high, least=3)
+    assert 3 <= len(places) <= 4
     ends = np.log([low, *places, high])
     assert max(np.diff(ends)) < 0.75 * (ends[-1] - ends[0]), "all of them at one end"
     assert all(low <= x <= high and float(f"{x:.3g}") == pytest.approx(x) for x in places)
