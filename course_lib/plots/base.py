@@ -5,6 +5,7 @@ curve its own dash and marker as well. A title states what the figure shows, so 
 """
 
 import io
+import math
 import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -86,3 +88,30 @@ def looks_of(names: Sequence[str]) -> dict[str, dict]:
     """Colour, dash and marker of each curve, by its place among the names."""
     cycle = list(plt.rcParams["axes.prop_cycle"])
     return {name: dict(cycle[i % len(cycle)]) for i, name in enumerate(dict.fromkeys(names))}
+
+
+def value_ticks(ax: Axes, measure: str) -> None:
+    """Powers of 10 (of 4 for bytes); where those are fewer than three, round numbers between them as well."""
+    base, between, more = (
+        (4, (1, 2), (1, 2)) if measure == "memory" else (10, (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
+    )
+    low, high = ax.get_ylim()
+    powers = math.log(high / low, base)
+    subs = (1,) if powers > 3 else between if powers > 1 else more
+    ax.yaxis.set_major_locator(ticker.LogLocator(base=base, subs=subs, numticks=9))
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+def log_places(low: float, high: float, base: int = 10, least: int = 2) -> list[float]:
+    """At most four round numbers for a short log axis: 1, 2, 5 a decade, or 1, 3, or powers of the base alone.
+
+    Where those are fewer than `least`, equally spaced ones.
+    """
+    for subs in ((1, 2, 5), (1, 3), (1,)) if base == 10 else ((1,),):
+        places = ticker.LogLocator(base, subs, numticks=4 if subs == (1,) else 99).tick_values(low, high)
+        inside = [float(place) for place in places if low <= place <= high]
+        if len(inside) <= 4:
+            break
+    if len(inside) < least:
+        inside = [float(x) for x in ticker.MaxNLocator(4).tick_values(low, high) if low <= x <= high]
+    return inside

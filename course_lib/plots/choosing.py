@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, looks_of, set_title
-from course_lib.plots.report import log_places
+from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, log_places, looks_of, set_title
 from course_lib.timing import _format
 
 NOBODY = "–"

@@ -14,9 +14,8 @@ from matplotlib.patches import Rectangle
 from course_lib import cost
 from course_lib.attention.checks import choose
 from course_lib.cache import Cache, DeltaState, FullCache, QuantisedCache, SinkCache, WindowCache
-from course_lib.plots.base import GREY, STYLE_FILE, legend_below, looks_of, set_title
+from course_lib.plots.base import GREY, STYLE_FILE, legend_below, looks_of, set_title, value_ticks
 from course_lib.plots.caches import size_text
-from course_lib.plots.curves import _value_ticks
 from course_lib.tasks import chat, remembered
 
 Curve = Mapping[int, float]
@@ -62,7 +61,7 @@ def _draw_turns(ax: Axes, quantity: str, curves: Mapping[str, Curve], looks: Map
 def _log_numbers(ax: Axes) -> None:
     """A log y axis of plain numbers, several of them however short it is."""
     ax.set_yscale("log")
-    _value_ticks(ax, "time")
+    value_ticks(ax, "time")
     ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_lib import cost
-from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, looks_of, set_title
+from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, looks_of, set_title, value_ticks
 from course_lib.timing import _format
 from course_lib.timing.ceilings import Rates
 from course_lib.timing.scaling import Scaling
@@ -20,10 +20,7 @@ from course_lib.timing.sweeps import Sweep
 AXES = {"time": "time per call", "memory": "peak memory"}
 HOLLOW = {"linestyle": "", "markersize": 12, "markerfacecolor": "white", "markeredgewidth": 2.2}
 SWEPT = [2**i for i in range(5, 14)]  # T = 32 … 8,192
-LABEL_ROW, LABEL_GAP = (
-    0.085,
-    0.04,
-)  # of the axes' height: a row of labels above the curves, and the gap beneath
+LABEL_ROW, LABEL_GAP = 0.085, 0.04  # of the axes' height: a row of labels above the curves, the gap beneath
 OPERATIONS = {"softmax": 1, "linear": 10}  # that a call starts: one fused kernel, or several small ones
 
 
@@ -54,7 +51,7 @@ def sweep_plot(
     _draw_guides(ax, guide)
     measured = sweep.crossover(*crossover) if crossover else None
     _mark_crossovers(ax, {"measured": measured, "closed form": closed_form})
-    _value_ticks(ax, sweep.measure)
+    value_ticks(ax, sweep.measure)
     legend_below(fig, ax)
     return fig
 
@@ -147,7 +144,7 @@ def extrapolation_plot(T: int, D: int, C: int, overhead_us: float, *, title: str
     _log_axes(ax, "time", "")
     counted = cost.prefill_crossover(C, D, D)
     _mark_crossovers(ax, {"seen": seen.crossover(*seen.names), "closed form": counted})
-    _value_ticks(ax, "time")
+    value_ticks(ax, "time")
     legend_below(fig, ax)
     return fig
 
@@ -193,7 +190,7 @@ def cost_plot(
     _log_axes(ax, measure, "" if rate else "FLOPs per call")
     ax.axvline(T, color=GREY, linewidth=0.8, label=f"T = {T:,}")
     _mark_crossovers(ax, {"closed form": meet})
-    _value_ticks(ax, measure)
+    value_ticks(ax, measure)
     legend_below(fig, ax)
     return fig
 
@@ -378,20 +375,8 @@ def _log_axes(ax: Axes, measure: str, ylabel: str) -> None:
     ax.set_yscale("log", base=2 if measure == "memory" else 10)
     ax.set(xlabel="sequence length T", ylabel=ylabel or AXES[measure])
     _length_axis(ax)
-    _value_ticks(ax, measure)
+    value_ticks(ax, measure)
     ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value, measure)))
-
-
-def _value_ticks(ax: Axes, measure: str) -> None:
-    """Powers of 10 (of 4 for bytes); where those are fewer than three, round numbers between them as well."""
-    base, between, more = (
-        (4, (1, 2), (1, 2)) if measure == "memory" else (10, (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
-    )
-    low, high = ax.get_ylim()
-    powers = math.log(high / low, base)
-    subs = (1,) if powers > 3 else between if powers > 1 else more
-    ax.yaxis.set_major_locator(ticker.LogLocator(base=base, subs=subs, numticks=9))
-    ax.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _tick(value: float, measure: str) -> str:

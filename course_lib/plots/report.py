@@ -10,7 +10,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, looks_of, set_title
+from course_lib.plots.base import GREY, STYLE_FILE, axes, legend_below, log_places, looks_of, set_title
 
 COLUMNS = 4  # of small multiples
 HOLLOW = {"linestyle": "", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.4}
@@ -213,21 +213,6 @@ def _scale(axis, set_scale, what: Axis) -> None:
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     if what.percent:
         axis.set_major_formatter(ticker.PercentFormatter(1.0))
-
-
-def log_places(low: float, high: float, base: int = 10, least: int = 2) -> list[float]:
-    """At most four round numbers for a short log axis: 1, 2, 5 a decade, or 1, 3, or powers of the base alone.
-
-    Where those are fewer than `least`, equally spaced ones.
-    """
-    for subs in ((1, 2, 5), (1, 3), (1,)) if base == 10 else ((1,),):
-        places = ticker.LogLocator(base, subs, numticks=4 if subs == (1,) else 99).tick_values(low, high)
-        inside = [float(place) for place in places if low <= place <= high]
-        if len(inside) <= 4:
-            break
-    if len(inside) < least:
-        inside = [float(x) for x in ticker.MaxNLocator(4).tick_values(low, high) if low <= x <= high]
-    return inside
 
 
 def _small_multiples(n: int, title: str, height: float = 2.2, **shared: bool) -> tuple[Figure, list[Axes]]:

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from course_lib import plots
 from course_lib.plots import Axis
-from course_lib.plots.report import log_places
+from course_lib.plots.base import log_places
 
 AXES = {
     "recall": Axis("right", high=True, percent=True),
