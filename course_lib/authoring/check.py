@@ -64,6 +64,7 @@ def check(root: Path, numbers: Iterable[str] = ()) -> tuple[list[str], list[str]
             continue
         faults += question_faults(chapter_source, questions[chapter.number])
         faults += strict_faults(chapter_source)
+        faults += dollar_faults(chapter_source)
         faults += style.style_faults(
             root, chapter_source.path, (root / chapter_source.path).read_text("utf-8")
         )
@@ -155,6 +156,14 @@ def output_faults(root: Path, notebook: NotebookNode) -> Iterator[str]:
             yield f"cell {cell.id} holds stderr or a widget view"
         if path := outputs.path_in_output(cell, root):
             yield f"cell {cell.id} holds the machine's path {path!r}"
+
+
+def dollar_faults(chapter_source: source.Source) -> Iterator[str]:
+    """A `$` directly before a code span: JupyterLab takes it for a part of the code, and formulas fall apart."""
+    for cell in (cell for cell in chapter_source.cells if cell.kind == "markdown"):
+        for span in CODE.finditer(cell.text):
+            if cell.text[: span.start()].endswith("$"):
+                yield f"{chapter_source.path}: a $ stands directly before {span[0]}; put a space between"
 
 
 # ---- solutions --------------------------------------------------------------------------------

@@ -155,6 +155,11 @@ SOURCE_EDITS = {
         'check("00.9", twice)',
         "00.9 is checked but not declared",
     ),
+    "a dollar before code": (
+        "Doubling is",
+        "Of `$` and $x$`y` one\nis $x$ `z`. Doubling is",
+        "00_first-steps.md: a $ stands directly before `y`",
+    ),
     "strictness": (
         "print(double(21))\n```",
         "print(double(21))\n```\n"
