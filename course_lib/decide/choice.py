@@ -9,6 +9,7 @@ before the decision does. Chapter 18.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, log
+from textwrap import fill
 
 from course_lib.attention.checks import choose
 from course_lib.attention.registry import Table
@@ -27,6 +28,7 @@ from course_lib.timing import _format
 
 CEILINGS = ("flops", "bandwidth", "memory_bytes")
 NONE = "none of them"
+WIDTH = 79  # of a printed line: a narrow window breaks longer ones
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ class Recommendation:
         ]
         lines += [f"  + {reason}" for reason in self.reasons]
         lines += [f"  − {name}: {'; '.join(why)}" for name, why in self.rejected.items()]
-        return "\n".join([*lines, *(f"  ± {doubt}" for doubt in self._doubts())])
+        lines += [f"  ± {doubt}" for doubt in self._doubts()]
+        return "\n".join(
+            fill(line, WIDTH, subsequent_indent=" " * 6, break_on_hyphens=False) for line in lines
+        )
 
     def _doubts(self) -> Iterator[str]:
         off = f"a ceiling that is off by a factor of {self.factor:g}"
@@ -186,10 +191,10 @@ def _reasons(case: Case, ranking: list[tuple[str, float]]) -> Iterator[str]:
     chosen = next(a for a in case.architectures if a.name == ranking[0][0])
     yield _compared(case.by, ranking)
     yield f"first token after {first_token(w, chosen, m)}, slowest token after {per_token(w, chosen, m)}"
-    yield f"memory {memory(w, chosen)}; {largest_batch(w, chosen, m):,} requests fit at once"
-    yield (
-        f"its mixers take {mixer_share(w, chosen):.1%} of the arithmetic of reading: no other mixer can save more of it"
-    )
+    yield f"memory {memory(w, chosen)}"
+    yield f"{largest_batch(w, chosen, m):,} requests fit at once"
+    share = mixer_share(w, chosen)
+    yield f"its mixers take {share:.1%} of the arithmetic of reading; no other can save more"
     if chosen.name in case.recall:
         measured = case.recall[chosen.name]
         yield f"recall {measured.value:.0%}, and {w.recall:.0%} are asked for ({measured.source})"
@@ -222,7 +227,13 @@ class Change:
     choice: str | None
 
     def __str__(self) -> str:
-        return f"{self.input} × {self.factor:.3g} (to {self.value:,.4g}): {self.choice or NONE}"
+        name = self.input.removesuffix("_bytes")
+        return f"{name} × {self.factor:.3g} (to {self._value()}): {self.choice or NONE}"
+
+    def _value(self) -> str:
+        if self.input == "memory_bytes":
+            return _format.size(self.value)
+        return f"{self.value:,.0f}" if self.value >= 1000 else f"{self.value:.4g}"
 
 
 PROBES = 16  # factors tried in each direction before closing in

@@ -268,23 +268,33 @@ def comparison(w: Workload, architectures: Sequence[Architecture], m: Machine) -
         "tokens/s",
         "memory",
         "fit at once",
-        "1,000 requests",
+        "price of 1,000",
     )
     return Table(columns, tuple(_cells(w, a, m) for a in architectures))
 
 
 def amount(x: float) -> str:
     """A sum of money: two decimals, or three digits where it is small."""
-    return f"{x:,.2f}" if x >= 1 else f"{x:.3g}"
+    return f"{x:,.2f}" if x >= 1 else f"{x:#.3g}"
+
+
+def _limited(time: Time) -> str:
+    """Short, so that a cell of the table has two lines at most."""
+    return f"{_format.seconds(time.seconds)} ({time.bound})"
+
+
+def _rate(x: float) -> str:
+    """Two digits where it is small: a slow rate is not 0."""
+    return f"{x:,.0f}" if x >= 9.95 else f"{x:.2g}"
 
 
 def _cells(w: Workload, a: Architecture, m: Machine) -> tuple[str, ...]:
     return (
         a.name,
-        str(first_token(w, a, m)),
-        str(per_token(w, a, m)),
+        _limited(first_token(w, a, m)),
+        _limited(per_token(w, a, m)),
         _format.seconds(request_seconds(w, a, m)),
-        f"{tokens_per_second(w, a, m):,.0f}",
+        _rate(tokens_per_second(w, a, m)),
         _format.size(memory(w, a).total),
         f"{largest_batch(w, a, m):,}",
         "no price" if m.price_per_hour is None else amount(money(w, a, m)),

@@ -1,5 +1,6 @@
 """Serving costs against sums done by hand, decisions whose answer is known, and errors that name the argument."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -260,7 +261,7 @@ def test_half_the_memory_changes_it():
     found = recommend(replace(CONTRACT, recall=0.9), [X, Y, Z], FAST, recall=MEASURED)
     assert (found.choice, found.changes, found.close) == ("Z", {"memory_bytes ÷ 2": None}, ())
     assert not found.certain
-    assert "changes it: memory_bytes ÷ 2: none of them" in str(found)
+    assert "changes it: memory_bytes ÷ 2: none of them" in " ".join(str(found).split())
 
 
 def test_a_recall_that_nobody_measured_does_not_pass_a_floor():
@@ -305,7 +306,7 @@ def test_a_ceiling_that_decides_is_named():
     found = recommend(one, [a, b], machine, recall={})
     assert found.choice == "A"
     assert found.changes == {"flops ÷ 2": "B", "bandwidth × 2": "B"}
-    assert "changes it: flops ÷ 2: B, bandwidth × 2: B" in str(found)
+    assert "changes it: flops ÷ 2: B, bandwidth × 2: B" in " ".join(str(found).split())
     changed = {change.input: change for change in sensitivity(one, [a, b], machine, recall={})}
     assert changed["bandwidth"].factor == pytest.approx(
         1.35, rel=1e-3
@@ -350,9 +351,31 @@ def test_sensitivity_moves_counts_by_whole_numbers():
 def test_the_table_has_a_line_an_architecture():
     table = comparison(SMALL, [SOFTMAX, LINEAR], SLOW)
     assert [row[0] for row in table.rows] == ["softmax", "linear"]
-    assert table.rows[0][1] == "456 ms (memory-bound)"
+    assert table.rows[0][1] == "456 ms (memory)"  # breaks into two lines at most
     assert table.rows[0][-1] == "5.02"
     assert comparison(SMALL, [SOFTMAX], replace(SLOW, price_per_hour=None)).rows[0][-1] == "no price"
+
+
+def test_a_slow_rate_is_not_zero():
+    at = list(comparison(SMALL, [SOFTMAX], SLOW).columns).index("tokens/s")
+    slower = replace(SLOW, flops=SLOW.flops / 100, bandwidth=SLOW.bandwidth / 100)
+    shown = [comparison(SMALL, [SOFTMAX], m).rows[0][at] for m in (SLOW, slower)]
+    exact = [tokens_per_second(SMALL, SOFTMAX, m) for m in (SLOW, slower)]
+    assert min(exact) < 0.5
+    assert [float(text) for text in shown] == pytest.approx(exact, rel=0.06)
+
+
+def test_a_decision_prints_in_a_narrow_window():
+    long = replace(X, name="an architecture with a name of several words")
+    found = recommend(replace(CONTRACT, recall=0.9), [X, Y, Z, long], FAST, recall=MEASURED)
+    assert max(map(len, str(found).splitlines())) <= 79
+    assert found.rejected[long.name][0] in " ".join(str(found).split())
+
+
+def test_a_change_of_memory_is_in_units():
+    changes = sensitivity(replace(CONTRACT, recall=0.9), [X, Y, Z], FAST, recall=MEASURED)
+    told = next(str(change) for change in changes if change.input == "memory_bytes")
+    assert re.fullmatch(r"memory × [\d.]+ \(to [\d.]+ GiB\): .+", told)
 
 
 def test_this_machine_has_measured_ceilings():
