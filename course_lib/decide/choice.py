@@ -228,7 +228,7 @@ class Change:
 
     def __str__(self) -> str:
         name = self.input.removesuffix("_bytes")
-        return f"{name} × {self.factor:.3g} (to {self._value()}): {self.choice or NONE}"
+        return f"{name} {_format.factor(self.factor)} (to {self._value()}): {self.choice or NONE}"
 
     def _value(self) -> str:
         if self.input == "memory_bytes":

@@ -162,7 +162,7 @@ def flip_plot(flips: Mapping[str, tuple[float, str | None]], *, title: str, reac
         ax.plot([1, factor], [y, y], **look | {"marker": "", "linewidth": 6, "solid_capstyle": "butt"})
         grows = factor >= 1
         ax.annotate(
-            f"{_times(factor)}: {choice or 'none of them'}",
+            f"{_format.factor(factor)}: {choice or 'none of them'}",
             (factor, y),
             xytext=(7 if grows else -7, 0),
             textcoords="offset points",
@@ -174,16 +174,12 @@ def flip_plot(flips: Mapping[str, tuple[float, str | None]], *, title: str, reac
     ax.set_xscale("log", base=2)
     ax.set_xlim(1 / reach / ROOM, reach * ROOM)
     ax.set_xticks([2.0**i for i in range(-6, 7, 2) if 1 / reach <= 2.0**i <= reach])
-    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: _times(x)))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: _format.factor(x)))
     ax.set_yticks(range(len(ordered)), [name.replace("_", " ") for name, _ in ordered])
     ax.grid(visible=False, axis="y")  # through the labels
     ax.set_ylim(len(ordered) - 0.5, -0.5)
     ax.set(xlabel="factor at which the choice changes")
     return fig
-
-
-def _times(factor: float) -> str:
-    return f"× {factor:.3g}" if factor >= 1 else f"÷ {1 / factor:.3g}"
 
 
 @matplotlib.style.context(STYLE_FILE)

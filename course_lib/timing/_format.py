@@ -24,6 +24,11 @@ def size(value: float) -> str:
     return _scaled(value, BYTES)
 
 
+def factor(value: float) -> str:
+    """× 4, or ÷ 4 for a quarter."""
+    return f"× {value:.3g}" if value >= 1 else f"÷ {1 / value:.3g}"
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; the first to the left, the others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
