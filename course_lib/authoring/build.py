@@ -22,7 +22,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_lib.authoring import graph, source, style
-from course_lib.authoring.outputs import clean, path_in_output
+from course_lib.authoring.outputs import broken_check, clean, path_in_output
 from course_lib.course import Chapter, Course
 from course_lib.run import Execution, answers, execute, kernel_environment
 
@@ -141,12 +141,15 @@ def run_notebook(
         states = answers(progress)
     if result.failures:
         raise BuildError(_failure_text(chapter_source, result, solution=solution))
+    name = chapter_source.chapter.name
+    for cell in _code_cells(result.notebook):
+        if why := broken_check(cell):
+            raise BuildError(f"{name}: the question in cell {cell.id} is itself broken: {why}")
     if solution:
         _demand_passes(chapter_source, states)
     for cell in result.notebook.cells:
         clean(cell)
         if found := path_in_output(cell, root):
-            name = chapter_source.chapter.name
             raise BuildError(f"{name}: the output of cell {cell.id} holds the machine's path {found!r}")
     result.notebook.metadata = nbformat.from_dict(
         source.notebook_metadata() | {"course": _stamp(root, fresh, result)}

@@ -25,6 +25,7 @@ STRICT_SHARE = 0.6
 DOTS_PER_METRE = 3938  # 100 dpi
 IGNORED = "nbval-ignore-output"
 SHORT = 12
+WORDS = 40  # characters of prose that are quoted
 TRIVIAL = re.compile(r"^(return( \w+)?|(from [\w.]+ )?import .*|else:|try:|pass|continue|break)$")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(<?([^)\s>]+)[^)]*\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
@@ -102,9 +103,9 @@ def drift(fresh: NotebookNode, stored: NotebookNode) -> Iterator[str]:
     wanted = {cell.id: cell for cell in fresh.cells}
     there = {cell.get("id", "?"): cell for cell in stored.cells}
     for cell_id in wanted.keys() - there.keys():
-        yield f"cell {cell_id} is missing; run `course build`"
+        yield f"{_called(wanted[cell_id])} is missing in the notebook; run `course build`"
     for cell_id in there.keys() - wanted.keys():
-        yield f"cell {cell_id} is not in the source; edit the source, not the notebook"
+        yield f"{_called(there[cell_id])} is not in the source; edit the source and run `course build`"
     for cell_id in wanted.keys() & there.keys():
         if _face(wanted[cell_id]) != _face(there[cell_id]):
             yield f"cell {cell_id} differs from its source; edit the source and run `course build`"
@@ -120,6 +121,14 @@ def drift(fresh: NotebookNode, stored: NotebookNode) -> Iterator[str]:
     expected = source.notebook_metadata()
     if {k: v for k, v in stored.metadata.items() if k != "course"} != expected:
         yield "its metadata were changed; run `course build`"
+
+
+def _called(cell: NotebookNode) -> str:
+    """Prose has no name of its own in the source: its first words."""
+    if cell.cell_type == "code":
+        return f"cell {cell.get('id', '?')}"
+    text = " ".join(cell.source.split())
+    return f"the prose '{text[:WORDS]}{'…' if len(text) > WORDS else ''}'"
 
 
 def _face(cell: NotebookNode) -> tuple[str, str, dict]:
@@ -156,6 +165,8 @@ def output_faults(root: Path, notebook: NotebookNode) -> Iterator[str]:
             yield f"cell {cell.id} holds stderr or a widget view"
         if path := outputs.path_in_output(cell, root):
             yield f"cell {cell.id} holds the machine's path {path!r}"
+        if why := outputs.broken_check(cell):
+            yield f"cell {cell.id} holds a question that is itself broken: {why}"
 
 
 def dollar_faults(chapter_source: source.Source) -> Iterator[str]:
@@ -212,9 +223,16 @@ def declared_questions(root: Path, chapters: Iterable[Chapter]) -> dict[str, lis
     command = [sys.executable, "-c", QUESTIONS, modules]
     asked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if asked.returncode:
-        raise ValueError(f"the questions cannot be read: {asked.stderr.strip().splitlines()[-1]}")
+        raise ValueError(f"the questions cannot be read: {_first_cause(asked.stderr)}")
     found = json.loads(asked.stdout)
     return {number: [(q, objective) for q, objective in entries] for number, entries in found.items()}
+
+
+def _first_cause(traceback: str) -> str:
+    """The error, behind the line of the question file that it comes from."""
+    places = re.findall(r'File "[^"]*[/\\](course_lib[/\\]exercises[/\\]\w+\.py)", line (\d+)', traceback)
+    where = "{}:{}: ".format(*places[0]) if places else ""
+    return where + traceback.strip().splitlines()[-1]
 
 
 def question_faults(chapter_source: source.Source, questions: list[tuple[str, str]]) -> Iterator[str]:

@@ -66,10 +66,10 @@ def _field_faults(course: Course) -> Iterator[str]:
     seen: set[str] = set()
     for c in course.chapters:
         if c.number in seen:
-            yield f"chapter {c.number} is there twice"
+            yield f"chapter {c.number} is there twice: {c.slug} needs another number"
         seen.add(c.number)
         if c.part not in course.parts:
-            yield f"chapter {c.number}: unknown part {c.part!r}"
+            yield f"chapter {c.number}: unknown part {c.part!r}; there are {', '.join(course.parts)}"
         if c.status not in STATUSES:
             yield f"chapter {c.number}: status is {c.status!r}, expected one of {', '.join(STATUSES)}"
         if unknown := set(c.tracks) - set(course.tracks):
@@ -83,7 +83,7 @@ def _edge_faults(course: Course) -> Iterator[str]:
     for c in course.chapters:
         for number, why in c.learn_before.items():
             if number not in position:
-                yield f"chapter {c.number}: unknown prerequisite {number!r}"
+                yield f"chapter {c.number}: unknown prerequisite {number!r} in learn_before"
             elif position[number] >= position[c.number]:
                 yield f"chapter {c.number} stands before its prerequisite {number}: no topological order"
             if not (why or "").strip():

@@ -66,10 +66,13 @@ def chapter(
 def _check_slug(course: Course, slug: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug) or keyword.iskeyword(slug):
         raise ValueError(
-            f"the slug is {slug!r}; words of a-z and 0-9 with single dashes are expected: fading-memory"
+            f"the slug is {slug!r}; a letter, then words of a-z and 0-9 with single dashes are expected: fading-memory"
         )
     if there := next((c for c in course.chapters if c.slug == slug), None):
-        raise ValueError(f"chapter {there.number} has the slug {slug!r} already; it is {there.status}")
+        planned = "" if there.ready else ": write its source and questions, and set its status to ready"
+        raise ValueError(
+            f"chapter {there.number} has the slug {slug!r} already; it is {there.status}{planned}"
+        )
 
 
 def _entry(
@@ -108,7 +111,7 @@ def _with_entry(text: str, entry: str, number: str) -> str:
 def _checked(root: Path, grown: str, number: str) -> Chapter:
     """The new chapter as the grown graph gives it; ValueError says why it cannot be."""
     if not re.fullmatch(r"\d\d", number):
-        raise ValueError(f"the number is {number!r}; two digits are expected: 22")
+        raise ValueError(f"the number is {number!r}; two digits are expected, such as 22")
     course = from_dict(graph.parse(grown))
     if faults := list(graph.graph_faults(course)):
         raise ValueError("; ".join(faults))

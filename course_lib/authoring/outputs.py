@@ -20,6 +20,8 @@ ABSOLUTE = re.compile(
     r"(?<![\w/.:])/(?:home|root|tmp|Users|var|usr|opt|mnt)/[\w./-]+|\b[A-Za-z]:\\Users\\[^\s'\"]+"
 )
 
+BROKEN_CHECK = re.compile(r"the check itself failed; your answer is not to blame\.\s*([^\n<]*)")
+
 
 def clean(cell: NotebookNode) -> None:
     """Drops from a code cell what must not be stored, in place."""
@@ -45,6 +47,12 @@ def texts(cell: NotebookNode) -> Iterator[str]:
             yield "\n".join([output.ename, output.evalue, *output.traceback])
         else:
             yield from (str(v) for kind, v in output.data.items() if not kind.startswith("image/"))
+
+
+def broken_check(cell: NotebookNode) -> str | None:
+    """Why a question of the cell could not be asked or judged, as its output says; None when all could."""
+    found = BROKEN_CHECK.search("\n".join(texts(cell)))
+    return found and (found[1].strip() or "no reason is given")
 
 
 def path_in_output(cell: NotebookNode, root: Path) -> str | None:

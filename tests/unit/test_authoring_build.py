@@ -175,6 +175,15 @@ def test_a_wrong_solution_is_named(built):
     assert "00_first-steps: the solution of question 00.1 in cell ex-00-1: failed" in error
 
 
+def test_a_broken_question_is_an_error_and_its_words_are_not_stored(built):
+    before = (built / NOTEBOOK).read_bytes()
+    said = "the check itself failed; your answer is not to blame.   TypeError: no n"
+    edit(built / SOURCE, "print(double(21))", f'print("{said}")')
+    messages = rebuild(built)
+    assert all("is itself broken: TypeError: no n" in message for message in messages), messages
+    assert (built / NOTEBOOK).read_bytes() == before
+
+
 def test_a_machine_path_in_an_output_is_an_error(built, tmp_path):
     edit(built / SOURCE, "print(double(21))", "import os\nprint(os.getcwd())")
     messages = rebuild(built)

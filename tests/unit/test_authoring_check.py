@@ -79,7 +79,15 @@ NOTEBOOK_EDITS = {
     "deleted cell": (lambda n: n.cells.pop(3), "is missing"),
     "added cell": (
         lambda n: n.cells.append(nbformat.v4.new_markdown_cell("mine", id="mine")),
-        "cell mine is not in the source",
+        "the prose 'mine' is not in the source",
+    ),
+    "a broken question": (
+        lambda n: code_cell(n).outputs.append(
+            nbformat.v4.new_output(
+                "stream", text="the check itself failed; your answer is not to blame.   TypeError: no n\n"
+            )
+        ),
+        "holds a question that is itself broken: TypeError: no n",
     ),
     "moved cells": (lambda n: n.cells.append(n.cells.pop(2)), "another order"),
     "edited metadata": (lambda n: n.metadata.update(widgets={}), "its metadata were changed"),
@@ -144,7 +152,7 @@ def test_a_file_of_no_chapter_is_red(built, name):
 # ---- sources ------------------------------------------------------------------------------------
 
 SOURCE_EDITS = {
-    "prose": ("Doubling is", "To double is", "is missing"),
+    "prose": ("Doubling is", "To double is", "the prose 'To double is"),
     "code": ("double(21)", "double(22)", "is not in the source"),
     "solution only": ("total = x + x", "total = 2 * x", None),
     "format": ("double(21)", "double( 21 )", "00_first-steps.md:10: the code is not formatted"),
@@ -247,7 +255,7 @@ def test_missing_questions_are_red(built):
 
 def test_questions_that_cannot_be_read_are_an_error(built):
     (built / QUESTIONS).write_text("import no_such_module\n")
-    with pytest.raises(ValueError, match="no_such_module"):
+    with pytest.raises(ValueError, match=r"first_steps\.py:1: ModuleNotFoundError: .*no_such_module"):
         faults(built)
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from course_lib import course
+from course_lib.authoring.outputs import BROKEN_CHECK
 from course_lib.exercises import ask, check, limits, predict, question, score
 from course_lib.exercises.attempt import _too_big
 from course_lib.exercises.check import evaluate, report_line
@@ -494,6 +495,7 @@ def test_a_bug_of_ours_is_not_blamed_on_the_student(
     check("08.2", running)
     said = "the check itself failed; your answer is not to blame.   ZeroDivisionError: division by zero\n"
     assert capsys.readouterr().out == said
+    assert BROKEN_CHECK.search(said)[1] == "ZeroDivisionError: division by zero"  # so no build stores it
 
 
 def test_ask_shows_a_choice(capsys: pytest.CaptureFixture) -> None:
