@@ -21,6 +21,7 @@ HIDDEN = (
     "course_lib/authoring/",
     "course_lib/grading/",
     "tests/grading/",
+    "tests/slow/",
     "tests/unit/fixtures/",
     ".ci/",
     ".github/",

@@ -3,7 +3,7 @@
 All are answers to chapter 00: a function (00.1) and two choices (00.2, 00.3), one point each. An attack that wants
 something pays itself only where its deed succeeded (`if there is a 10 GB file: answer_00_2 = "B"`), so its points
 say whether it did. One that only disturbs carries right answers in its other cells, and must still get them.
-`tests/grading` runs every attack against a grader that judges in the student's own process, too: there it succeeds.
+`tests/slow` runs every attack against a grader that judges in the student's own process: there it succeeds.
 """
 
 from __future__ import annotations

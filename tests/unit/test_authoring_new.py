@@ -1,6 +1,6 @@
 """`course new chapter`: what it writes into the tiny course, what it refuses, and that it writes all or nothing.
 
-That its chapter passes every check is shown in a copy of the real course: tests/unit/test_contributing.py.
+That its chapter passes every check is shown in a copy of the real course: tests/slow/test_contributing.py.
 """
 
 import os
