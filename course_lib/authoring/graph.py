@@ -102,8 +102,7 @@ def _cycle_faults(course: Course) -> Iterator[str]:
 
 def header(course: Course, chapter: Chapter) -> str:
     """The first cell: title, badges, part and minutes, what to learn before, objectives."""
-    star = "\N{NO-BREAK SPACE}★" if chapter.star else ""  # never alone in a row
-    blocks = [f"# {chapter.number} · {chapter.title}{star}"]
+    blocks = [f"# {chapter.number} · {chapter.title}{' ★' if chapter.star else ''}"]
     if badges := _badges(course, chapter):
         blocks.append(badges)
     blocks.append(f"*Part {chapter.part} · {course.parts[chapter.part]} · about {chapter.minutes} minutes*")

@@ -23,13 +23,12 @@ def move_every_control(widget: Locator) -> None:
 
 
 def move(control: Locator) -> None:
-    """One step by the keyboard."""
+    """One step by the keyboard; a drop-down list, whose arrow keys JupyterLab keeps, takes its next option."""
     kind = control.evaluate("it => it.tagName")
     if "widget-toggle-buttons" in (control.get_attribute("class") or ""):
         control.locator("button:not(.mod-active)").first.press("Enter")
     elif kind == "SELECT":
-        at_end = control.evaluate("it => it.selectedIndex == it.options.length - 1")
-        control.press("ArrowUp" if at_end else "ArrowDown")
+        control.select_option(index=control.evaluate("it => (it.selectedIndex + 1) % it.options.length"))
     elif kind == "BUTTON":
         control.press("Enter")
     else:
