@@ -375,7 +375,7 @@ def test_a_decision_prints_in_a_narrow_window():
 def test_a_change_of_memory_is_in_units():
     changes = sensitivity(replace(CONTRACT, recall=0.9), [X, Y, Z], FAST, recall=MEASURED)
     told = next(str(change) for change in changes if change.input == "memory_bytes")
-    assert re.fullmatch(r"memory [×÷] [\d.]+ \(to [\d.]+ GiB\): .+", told)
+    assert re.fullmatch(r"memory ÷ [\d.]+ \(to [\d.]+ GiB\): .+", told)
 
 
 def test_this_machine_has_measured_ceilings():

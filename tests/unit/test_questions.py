@@ -29,9 +29,7 @@ from course_lib.exercises.question import (
 )
 
 SECRET = 20_260_811
-# Limits are scaled down to a length, with their bytes in proportion. Right answers pass at any; what is too big shows
-# at a long one. (The notebooks' solutions pass the limits as they are.)
-LONG, SHORT = 4096, 512
+LONGEST = 4096  # limits are scaled down to this length, with their bytes in proportion
 SHORTEST_WHY = 40
 
 
@@ -57,9 +55,9 @@ def hidden_cases(question: CodeQuestion) -> list[Case]:
     return [case for cases in drawn for case in cases if not isinstance(case, Limit)]
 
 
-def limits(question: CodeQuestion, longest: int) -> list[Limit]:
+def limits(question: CodeQuestion) -> list[Limit]:
     found = [case for case in (*question.visible, *question.hidden) if isinstance(case, Limit)]
-    return [case.scaled(min(longest, case.T)) for case in found]
+    return [case.scaled(min(LONGEST, case.T)) for case in found]
 
 
 def plain(question: CodeQuestion) -> list[Case]:
@@ -119,7 +117,7 @@ def test_accepted_answers_earn_full_marks(question: CodeQuestion, fn: Callable) 
 
 
 def _full_marks(question: CodeQuestion, fn: Callable) -> None:
-    for cases in (plain(question), hidden_cases(question), limits(question, SHORT)):
+    for cases in (plain(question), hidden_cases(question), limits(question)):
         report = evaluate(question, fn, cases)
         assert report.state == "passed", report.message
         assert report.points == question.points
@@ -154,13 +152,13 @@ def _differ(question: CodeQuestion, case: Case, one: Callable, other: Callable) 
 @pytest.mark.parametrize(("question", "fn"), functions("too_big"))
 def test_too_big_an_answer_fails_a_limit_and_nothing_else(question: CodeQuestion, fn: Callable) -> None:
     assert evaluate(question, fn, plain(question)).state == "passed"
-    states = (evaluate(question, fn, [limit]).state for limit in limits(question, LONG))
+    states = (evaluate(question, fn, [limit]).state for limit in limits(question))
     assert any(state in ("failed", "timeout") for state in states), "no limit stops this answer"
 
 
 @pytest.mark.parametrize("question", of_kind(CodeQuestion))
 def test_a_limit_has_something_to_stop(question: CodeQuestion) -> None:
-    assert bool(limits(question, LONG)) == bool(question.too_big)
+    assert bool(limits(question)) == bool(question.too_big)
     assert all(case.hint for case in question.visible if isinstance(case, Limit))
 
 
